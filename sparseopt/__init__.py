@@ -1,0 +1,28 @@
+"""Classical sparse estimation and optimization with a scikit-learn API.
+
+Sub-packages are loaded on first use, so that ``import sparseopt`` stays cheap:
+
+- :mod:`sparseopt.linear_model`: weighted greedy and convex sparse regression;
+- :mod:`sparseopt.preprocessing`: orthogonal-polynomial features;
+- :mod:`sparseopt.optimize`: losses, penalties and the solvers that combine them;
+- :mod:`sparseopt.datasets`: the published experiments' data generators;
+- :mod:`sparseopt.testing`: the checks that every estimator passes.
+"""
+
+import importlib
+
+__version__ = "0.1.0.dev0"
+
+_SUBPACKAGES = ("datasets", "linear_model", "optimize", "preprocessing", "testing")
+
+__all__ = ["__version__", *_SUBPACKAGES]
+
+
+def __getattr__(name):
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"sparseopt.{name}")
+    raise AttributeError(f"module 'sparseopt' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

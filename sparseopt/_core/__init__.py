@@ -1,0 +1,23 @@
+"""The ground floor: arrays and devices, iteration, results, parallel runs, validation."""
+
+from sparseopt._core._arrays import array_namespace, is_numpy, kernels_for, to_numpy
+from sparseopt._core._estimator import FitReporter, fitting
+from sparseopt._core._iteration import Progress, Status, iterate
+from sparseopt._core._parallel import run_parallel, spawn_seeds
+from sparseopt._core._validation import check_nonnegative, check_penalty_weights
+
+__all__ = [
+    "FitReporter",
+    "Progress",
+    "Status",
+    "array_namespace",
+    "check_nonnegative",
+    "check_penalty_weights",
+    "fitting",
+    "is_numpy",
+    "iterate",
+    "kernels_for",
+    "run_parallel",
+    "spawn_seeds",
+    "to_numpy",
+]

@@ -1,0 +1,111 @@
+"""Linear algebra that several families need and SciPy does not say.
+
+The Numba helpers work on the leading part of preallocated arrays, so that a solver can
+grow and shrink a factorisation without allocation.
+"""
+
+import numpy as np
+from numba import njit
+from scipy import linalg
+from scipy.sparse import issparse
+from scipy.sparse.linalg import svds
+
+
+@njit(cache=True, nogil=True)
+def solve_lower(factor, size, rhs):
+    """Overwrite ``rhs[:size]`` by ``L^{-1} rhs``; size^2 flops."""
+    for i in range(size):
+        value = rhs[i]
+        for j in range(i):
+            value -= factor[i, j] * rhs[j]
+        rhs[i] = value / factor[i, i]
+
+
+@njit(cache=True, nogil=True)
+def solve_lower_adjoint(factor, size, rhs):
+    """Overwrite ``rhs[:size]`` by ``L^{-H} rhs``; size^2 flops."""
+    for i in range(size - 1, -1, -1):
+        value = rhs[i]
+        for j in range(i + 1, size):
+            value -= np.conj(factor[j, i]) * rhs[j]
+        rhs[i] = value / np.conj(factor[i, i])
+
+
+@njit(cache=True, nogil=True)
+def cholesky_append(factor, size, cross, diagonal, relative_pivot):
+    """Extend ``L`` of the leading Gram block by one row; size^2 flops.
+
+    ``cross[:size]`` holds the new row of the Gram matrix (overwritten), ``diagonal``
+    its diagonal entry. Returns False, leaving ``L`` as it was, if the new pivot is at
+    most ``relative_pivot * diagonal``: the new column depends on those present.
+    """
+    remainder = diagonal
+    for i in range(size):
+        value = cross[i]
+        for j in range(i):
+            value -= np.conj(factor[i, j]) * cross[j]
+        cross[i] = value / np.conj(factor[i, i])
+        remainder -= np.abs(cross[i]) ** 2
+    if not remainder > relative_pivot * diagonal:
+        return False
+    for i in range(size):
+        factor[size, i] = cross[i]
+    factor[size, size] = np.sqrt(remainder)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def cholesky_delete(factor, size, index):
+    """Remove row and column ``index`` of the Gram matrix from ``L``; ~3 size^2 flops.
+
+    The rows below move up by one, and Givens rotations restore the triangle. After the
+    call the leading ``size - 1`` rows and columns hold the new factor.
+    """
+    for i in range(index, size - 1):
+        for j in range(i + 2):
+            factor[i, j] = factor[i + 1, j]
+    for k in range(index, size - 1):
+        a = factor[k, k]
+        b = factor[k, k + 1]
+        radius = np.sqrt(np.abs(a) ** 2 + np.abs(b) ** 2)
+        c = a / radius
+        s = b / radius
+        for i in range(k, size - 1):
+            left = factor[i, k]
+            right = factor[i, k + 1]
+            factor[i, k] = np.conj(c) * left + np.conj(s) * right
+            factor[i, k + 1] = c * right - s * left
+
+
+def truncated_svd(A, rank, *, random_state=None):
+    """Return the ``rank`` leading singular triplets of ``A``.
+
+    LAPACK's full decomposition costs about ``4 m n min(m, n)`` flops, a Lanczos run
+    about ``4 m n`` for each of some ``2 rank + 20`` products: the cheaper one is run.
+
+    Parameters
+    ----------
+    A : ndarray or sparse array of shape (m, n)
+        Real or complex matrix.
+    rank : int
+        Number of triplets, 1 <= rank <= min(m, n).
+    random_state : None, int or Generator
+        Start vector of the Lanczos run.
+
+    Returns
+    -------
+    U : ndarray of shape (m, rank)
+    s : ndarray of shape (rank,)
+        Singular values, largest first.
+    Vh : ndarray of shape (rank, n)
+    """
+    smaller = min(A.shape)
+    if not 1 <= rank <= smaller:
+        raise ValueError(f"rank must be between 1 and {smaller}, got {rank}.")
+    if rank < smaller and (issparse(A) or 2 * rank + 20 < smaller):
+        start = np.random.default_rng(random_state).standard_normal(smaller)
+        U, s, Vh = svds(A, k=rank, v0=start.astype(np.promote_types(A.dtype, np.float32)))
+        return U[:, ::-1], s[::-1], Vh[::-1]
+    dense = A.toarray() if issparse(A) else A
+    U, s, Vh = linalg.svd(dense, full_matrices=False)
+    return U[:, :rank], s[:rank], Vh[:rank]
