@@ -1,0 +1,3 @@
+"""Weighted greedy and convex sparse linear regression."""
+
+__all__: list[str] = []
