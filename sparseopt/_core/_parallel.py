@@ -42,9 +42,7 @@ def run_parallel(function, tasks, *, n_jobs=None):
     """
     tasks = list(tasks)
     parallel = min(effective_n_jobs(n_jobs), len(tasks)) > 1
-    return Parallel(n_jobs=n_jobs)(
-        delayed(_run_task)(function, task, parallel) for task in tasks
-    )
+    return Parallel(n_jobs=n_jobs)(delayed(_run_task)(function, task, parallel) for task in tasks)
 
 
 def _run_task(function, task, limit_threads):

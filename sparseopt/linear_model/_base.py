@@ -73,7 +73,11 @@ class SparseLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMix
         """
         check_is_fitted(self)
         X = validate_data(
-            self, X, accept_sparse=("csr", "csc", "coo"), dtype=[np.float64, np.float32], reset=False
+            self,
+            X,
+            accept_sparse=("csr", "csc", "coo"),
+            dtype=[np.float64, np.float32],
+            reset=False,
         )
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 

@@ -13,6 +13,8 @@ Dense matrices are centred explicitly. A sparse matrix must stay sparse, so ther
 import numpy as np
 from scipy import sparse
 
+from sparseopt.optimize._kernels import cpu
+
 
 def make_design(X, *, sample_weight=None, fit_intercept=False):
     """Return the :class:`DenseDesign` or :class:`SparseDesign` of ``X``.
@@ -53,6 +55,14 @@ class _Design:
             return np.asarray(X.mean(axis=0, dtype=np.promote_types(X.dtype, np.float64))).ravel()
         return np.asarray(X.T @ sample_weight).ravel() / self.total_weight
 
+    def _without_roundoff(self, squares):
+        """Zero the squared norms that centring a constant column leaves behind."""
+        removed = np.abs(self.mean) ** 2 * self.total_weight
+        noise = 10 * np.finfo(squares.dtype).eps * (removed + np.maximum(squares, 0))
+        if isinstance(self, DenseDesign):  # explicit centring leaves the square of that
+            noise *= 10 * np.finfo(squares.dtype).eps
+        return np.where(squares > noise, squares, 0).astype(squares.dtype)
+
     def transform_target(self, y):
         """Return the centred and weighted copy of ``y`` (n_samples,), and its mean."""
         mean = 0.0
@@ -63,6 +73,11 @@ class _Design:
         if self.row_scale is not None:
             centred *= self.row_scale
         return centred, mean
+
+    def predict(self, coef):
+        """Return ``X~ x`` from the non-zero coefficients alone."""
+        support = np.flatnonzero(coef)
+        return self.predict_columns(support, coef[support])
 
     def intercept(self, coef, target_mean):
         """Return the intercept that belongs to ``coef`` in the original coordinates."""
@@ -81,7 +96,8 @@ class DenseDesign(_Design):
         elif self.row_scale is not None:
             X = np.multiply(X, self.row_scale[:, None], order="F")
         self.matrix = np.asfortranarray(X)
-        self.column_norms_squared = np.einsum("ij,ij->j", self.matrix.conj(), self.matrix).real
+        squares = np.einsum("ij,ij->j", self.matrix.conj(), self.matrix).real
+        self.column_norms_squared = self._without_roundoff(squares)
 
     def correlate(self, residual):
         """Return ``X~^H r``; 2 n_samples n_features flops, memory bound."""
@@ -89,10 +105,17 @@ class DenseDesign(_Design):
             return (residual.conj() @ self.matrix).conj()
         return residual @ self.matrix
 
-    def predict(self, coef):
-        """Return ``X~ x`` from the non-zero coefficients alone."""
-        support = np.flatnonzero(coef)
-        return self.matrix[:, support] @ coef[support]
+    def correlate_columns(self, residual, columns, out):
+        """Write the correlations of some columns to their places in ``out``."""
+        cpu.dense_correlations(self.matrix, columns, residual, out)
+
+    def predict_columns(self, columns, values):
+        """Return ``X~[:, columns] @ values``."""
+        return self.matrix[:, columns] @ values
+
+    def gram(self, left, right):
+        """Return ``X~[:, left]^H X~[:, right]``; 2 m |left| |right| flops."""
+        return self.matrix[:, left].conj().T @ self.matrix[:, right]
 
     def columns(self, indices):
         """Return the columns ``indices`` as a dense matrix stored by columns."""
@@ -119,8 +142,8 @@ class SparseDesign(_Design):
         squares = sparse.csc_array(
             (np.abs(matrix.data) ** 2, matrix.indices, matrix.indptr), shape=matrix.shape
         )
-        self.column_norms_squared = np.maximum(
-            np.asarray(squares.sum(axis=0)).ravel() - np.abs(self.loadings) ** 2, 0
+        self.column_norms_squared = self._without_roundoff(
+            np.asarray(squares.sum(axis=0)).ravel() - np.abs(self.loadings) ** 2
         )
 
     def correlate(self, residual):
@@ -129,12 +152,22 @@ class SparseDesign(_Design):
             self.direction @ residual
         )
 
-    def predict(self, coef):
-        """Return ``X~ x`` from the non-zero coefficients alone."""
-        support = np.flatnonzero(coef)
-        return self.matrix[:, support] @ coef[support] - self.direction * (
-            self.loadings[support] @ coef[support]
-        )
+    def correlate_columns(self, residual, columns, out):
+        """Write the correlations of some columns to their places in ``out``."""
+        cpu.sparse_correlations(
+            self.matrix.data, self.matrix.indices, self.matrix.indptr, self.loadings,
+            self.direction @ residual, columns, residual, out,
+        )  # fmt: skip
+
+    def predict_columns(self, columns, values):
+        """Return ``X~[:, columns] @ values``."""
+        along = self.loadings[columns] @ values
+        return self.matrix[:, columns] @ values - self.direction * along
+
+    def gram(self, left, right):
+        """Return ``X~[:, left]^H X~[:, right]`` as a dense array."""
+        product = (self.matrix[:, left].conj().T @ self.matrix[:, right]).toarray()
+        return product - np.outer(np.conj(self.loadings[left]), self.loadings[right])
 
     def columns(self, indices):
         """Return the centred columns ``indices`` as a dense matrix stored by columns."""

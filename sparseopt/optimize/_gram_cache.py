@@ -1,0 +1,67 @@
+"""Gram matrix entries of the features that have been active, computed once each."""
+
+import numpy as np
+from scipy import linalg
+
+
+class GramCache:
+    """Gram matrix of a growing set of columns of a design.
+
+    Each pair of columns is multiplied at most once while both stay cached, so that a
+    whole regularisation path costs the Gram matrix of its final support.
+
+    Parameters
+    ----------
+    design : DenseDesign or SparseDesign
+        The design whose columns are multiplied.
+    max_features : int, default=4096
+        Largest number of columns kept (128 MiB in float64).
+    """
+
+    def __init__(self, design, max_features=4096):
+        self.design = design
+        self.max_features = min(max_features, design.shape[1])
+        self._forget()
+
+    def _forget(self):
+        self._slot = np.full(self.design.shape[1], -1)
+        self._features = np.empty(0, dtype=np.intp)
+        self._gram = np.empty((0, 0), dtype=self.design.dtype)
+
+    def submatrix(self, features):
+        """Return a new array ``X~[:, features]^H X~[:, features]``."""
+        new = features[self._slot[features] < 0]
+        if new.size:
+            if self._features.size + new.size > self.max_features:
+                self._forget()
+                new = features
+            self._extend(new)
+        slots = self._slot[features]
+        return self._gram[np.ix_(slots, slots)]
+
+    def _extend(self, new):
+        old_size, size = self._features.size, self._features.size + new.size
+        if size > self._gram.shape[0]:
+            capacity = min(max(2 * self._gram.shape[0], size, 64), self.max_features)
+            grown = np.empty((capacity, capacity), dtype=self.design.dtype)
+            grown[:old_size, :old_size] = self._gram[:old_size, :old_size]
+            self._gram = grown
+        self._slot[new] = np.arange(old_size, size)
+        self._features = np.concatenate([self._features, new])
+        block = self.design.gram(self._features, new)
+        self._gram[:size, old_size:size] = block
+        self._gram[old_size:size, :old_size] = block[:old_size].conj().T
+
+    def solve(self, features, ridge, rhs):
+        """Solve ``(Gram + diag(ridge)) d = rhs``; None if it is numerically singular."""
+        matrix = self.submatrix(features)
+        matrix[np.diag_indices_from(matrix)] += ridge
+        factor, info = linalg.lapack.get_lapack_funcs(("potrf",), (matrix,))[0](
+            matrix, lower=True, overwrite_a=True
+        )
+        if info != 0:
+            return None
+        pivots = np.abs(np.diagonal(factor))
+        if not pivots.min() > np.sqrt(np.finfo(pivots.dtype).eps) * 1e-3 * pivots.max():
+            return None
+        return linalg.cho_solve((factor, True), rhs, check_finite=False)
