@@ -1,0 +1,1 @@
+"""Loops of the linear models that array expressions cannot say."""
