@@ -35,7 +35,11 @@ numpydoc_xref_param_type = False
 # With warnings as errors, a public docstring with a forgotten or misspelt parameter
 # fails the build.
 numpydoc_validation_checks = {"GL08", "PR01", "PR02", "PR03", "RT03", "SS01", "PR07"}
-numpydoc_validation_exclude = {r"\.set_(fit|score|predict|transform)_request$"}
+numpydoc_validation_exclude = {
+    r"\.set_(fit|score|predict|transform)_request$",
+    # The operations that all losses and penalties share are explained once, in the design.
+    r"^sparseopt\.optimize\.[A-Z]\w*\.\w+$",
+}
 
 
 def _skip_members_of_others(app, what, name, obj, skip, options):
