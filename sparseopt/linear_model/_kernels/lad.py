@@ -56,6 +56,7 @@ class Vertex(NamedTuple):
     row_sign: np.ndarray  # (m,)
     dual: np.ndarray  # (m,) theta: the signs, and the multipliers of the interpolated rows
     size: np.ndarray  # (1,) k
+    since: np.ndarray  # (2,) pivots since the last progress, and since the last inversion
     rows: np.ndarray  # (capacity,) D
     active: np.ndarray  # (capacity,) P
     inverse: np.ndarray  # (capacity, capacity) [p, l]: x_P = inverse @ y_D
@@ -203,6 +204,7 @@ def refactorise(vertex):
     """
     k = vertex.size[0]
     inverse = vertex.inverse
+    vertex.since[1] = 0
     for p in range(k):
         column = vertex.columns[vertex.active[p]]
         for i in range(k):
@@ -466,7 +468,10 @@ def _remove(vertex, row_position, column_position):
     last = k - 1
     inverse = vertex.inverse
     for i in range(k):  # both go to the last place first
-        inverse[column_position, i], inverse[last, i] = inverse[last, i], inverse[column_position, i]
+        inverse[column_position, i], inverse[last, i] = (
+            inverse[last, i],
+            inverse[column_position, i],
+        )
     for p in range(k):
         inverse[p, row_position], inverse[p, last] = inverse[p, last], inverse[p, row_position]
     vertex.rows[row_position] = vertex.rows[last]
@@ -479,16 +484,19 @@ def _remove(vertex, row_position, column_position):
 
 
 @njit(cache=True, nogil=True)
-def _pivot(vertex, row, column, sign, excess):
+def pivot(vertex, row, column, sign, excess):
     """Walk along one edge to its lowest point and change the basis; return the step.
 
-    A negative step says that no admissible pivot was found.
+    The edge frees the interpolated row at position ``row``, or activates ``column`` (the other
+    is -1), towards ``sign``; ``excess`` is minus its slope. A negative step says that no
+    admissible pivot was found.
     """
     m = vertex.target.shape[0]
     _follow_edge(vertex, row, column, sign)
     step, where = _search_edge(vertex, excess)
     if where < 0:
         return -1.0
+    vertex.since[1] += 1
     for p in range(vertex.size[0]):
         vertex.coef[vertex.active[p]] += step * vertex.direction[p]
     for i in range(m):
@@ -536,10 +544,10 @@ def append_column(vertex, column):
             largest = max(largest, abs(vertex.image[i]))
     if not largest > 1e-10 * norm:
         return False
-    if _pivot(vertex, -1, column, sign, max(abs(value), 1e-300)) >= 0.0:
+    if pivot(vertex, -1, column, sign, max(abs(value), 1e-300)) >= 0.0:
         return True
     # No residual lies ahead (the column is orthogonal to the dual): look behind.
-    return _pivot(vertex, -1, column, -sign, 1e-300) >= 0.0
+    return pivot(vertex, -1, column, -sign, 1e-300) >= 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -553,32 +561,26 @@ def pivot_to_optimum(vertex, n_columns, max_pivots, tol, stall_limit):
     negligible = 0.0
     for i in range(vertex.target.shape[0]):
         negligible = max(negligible, 1e-15 * abs(vertex.target[i]))
-    since_progress = 0
-    fresh = False
     pivots = 0
     while pivots < max_pivots:
         solve_dual(vertex)
         excess, row, column, sign = _most_violated(vertex, n_columns, tol)
         if row < 0 and column < 0:
-            if fresh or vertex.size[0] == 0:
+            if vertex.since[1] == 0:
                 return OPTIMAL, pivots
             if not refactorise(vertex):
                 return BREAKDOWN, pivots
-            fresh = True
             continue
-        step = _pivot(vertex, row, column, sign, excess)
+        step = pivot(vertex, row, column, sign, excess)
         if step < 0.0:
-            if fresh or not refactorise(vertex):
+            if vertex.since[1] == 0 or not refactorise(vertex):
                 return BREAKDOWN, pivots
-            fresh = True
             continue
         pivots += 1
-        fresh = False
-        since_progress = since_progress + 1 if step * excess <= negligible else 0
-        if since_progress > stall_limit:
+        vertex.since[0] = vertex.since[0] + 1 if step * excess <= negligible else 0
+        if vertex.since[0] > stall_limit:
+            vertex.since[0] = 0
             return STALLED, pivots
-        if pivots % REFACTOR_EVERY == 0:
-            if not refactorise(vertex):
-                return BREAKDOWN, pivots
-            fresh = True
+        if vertex.since[1] >= REFACTOR_EVERY and not refactorise(vertex):
+            return BREAKDOWN, pivots
     return PIVOT_LIMIT, pivots
