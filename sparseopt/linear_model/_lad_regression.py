@@ -30,12 +30,10 @@ from sparseopt.linear_model._kernels.lad import (
     BREAKDOWN,
     OPTIMAL,
     STALLED,
-    Vertex,
     append_column,
     pivot_to_optimum,
-    refactorise,
-    solve_dual,
 )
+from sparseopt.linear_model._kernels.lad_basis import Vertex, refactorise, solve_dual
 
 # Slopes above this are followed; multipliers may exceed their bound by as much.
 SLOPE_TOLERANCE = 1e-11
