@@ -4,7 +4,11 @@ from sparseopt._core._arrays import array_namespace, is_numpy, kernels_for, to_n
 from sparseopt._core._estimator import FitReporter, fitting
 from sparseopt._core._iteration import Progress, Status, iterate
 from sparseopt._core._parallel import run_parallel, spawn_seeds
-from sparseopt._core._validation import check_nonnegative, check_penalty_weights
+from sparseopt._core._validation import (
+    check_nonnegative,
+    check_penalty_weights,
+    check_regression_data,
+)
 
 __all__ = [
     "FitReporter",
@@ -13,6 +17,7 @@ __all__ = [
     "array_namespace",
     "check_nonnegative",
     "check_penalty_weights",
+    "check_regression_data",
     "fitting",
     "is_numpy",
     "iterate",

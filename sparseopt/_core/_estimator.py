@@ -34,7 +34,7 @@ class FitReporter:
     solver runs (one a target or a grid value)::
 
         with FitReporter(self, X, y, n_tasks=1, max_iter=self.max_iter) as reporter:
-            with reporter.task("target 0") as callback:
+            with reporter.task("target 0", attributes) as callback:
                 result = solver(..., callback=callback)
 
     With a single task, the solver's iterations hang directly below the root of the
@@ -53,20 +53,14 @@ class FitReporter:
         Number of solver runs.
     max_iter : int or None, default=None
         Largest number of iterations of one run; None if unknown.
-    attributes : callable, optional
-        ``attributes(x)`` returns the fitted attributes that belong to the iterate
-        ``x``; it lets callbacks evaluate the model during the fit.
     """
 
-    def __init__(
-        self, estimator, X, y, *, sample_weight=None, n_tasks=1, max_iter=None, attributes=None
-    ):
+    def __init__(self, estimator, X, y, *, sample_weight=None, n_tasks=1, max_iter=None):
         self._estimator = estimator
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._data = {"X": X, "y": y, "metadata": metadata}
         self._n_tasks = n_tasks
         self._max_iter = max_iter
-        self._attributes = attributes
         self._active = bool(getattr(estimator, "_skl_callbacks", []))
 
     def __enter__(self):
@@ -85,28 +79,36 @@ class FitReporter:
         return False
 
     @contextmanager
-    def task(self, name):
-        """Yield the SciPy-style callback for one solver run, or None."""
+    def task(self, name, attributes=None):
+        """Yield the SciPy-style callback for one solver run, or None.
+
+        Parameters
+        ----------
+        name : str
+            Name of the task, shown by progress bars.
+        attributes : callable, optional
+            ``attributes(x)`` returns the fitted attributes that belong to the iterate
+            ``x``; it lets callbacks evaluate the model while it is being fitted.
+        """
         if not self._active:
             yield None
-            return
-        if self._n_tasks == 1:
-            yield self._iteration_callback(self._root)
-            return
-        context = self._root.subcontext(task_name=name, max_subtasks=self._max_iter)
-        context.call_on_fit_task_begin(estimator=self._estimator, **self._data)
-        yield self._iteration_callback(context)
-        context.call_on_fit_task_end(estimator=self._estimator, **self._data)
+        elif self._n_tasks == 1:
+            yield self._iteration_callback(self._root, attributes)
+        else:
+            context = self._root.subcontext(task_name=name, max_subtasks=self._max_iter)
+            context.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+            yield self._iteration_callback(context, attributes)
+            context.call_on_fit_task_end(estimator=self._estimator, **self._data)
 
-    def _iteration_callback(self, parent):
+    def _iteration_callback(self, parent, attributes):
         def callback(intermediate_result):
             context = parent.subcontext(task_name=f"iteration {intermediate_result.nit}")
             context.call_on_fit_task_begin(estimator=self._estimator, **self._data)
-            attributes = None
-            if self._attributes is not None:
-                attributes = functools.partial(self._attributes, intermediate_result.x)
+            fitted = None
+            if attributes is not None:
+                fitted = functools.partial(attributes, intermediate_result.x)
             stop = context.call_on_fit_task_end(
-                estimator=self._estimator, reconstruction_attributes=attributes, **self._data
+                estimator=self._estimator, reconstruction_attributes=fitted, **self._data
             )
             if stop:
                 raise StopIteration

@@ -6,12 +6,14 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from sparseopt._core import FitReporter
+
 
 class SparseLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Base of the linear regressors: ``predict``, tags and the handling of targets.
 
     Subclasses implement ``fit``; they call :meth:`_validate_fit_data` first and
-    :meth:`_store_coefficients` last.
+    :meth:`_fit_targets` for the rest.
     """
 
     def _validate_fit_data(self, X, y, sample_weight=None, *, accept_sparse=("csc", "csr")):
@@ -46,17 +48,54 @@ class SparseLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMix
                 raise ValueError("sample_weight must have a positive sum, got only zeros.")
         return X, targets, sample_weight
 
-    def _shape_coefficients(self, coefs, intercepts):
-        """Return (coef_, intercept_) in scikit-learn's shapes for the targets seen."""
-        if self._single_target:
-            return coefs[0], intercepts[0]
-        return coefs, intercepts
+    def _fit_targets(self, data, solve, *, max_iter=None):
+        """Solve for each target and store what all linear estimators store.
 
-    def _store_coefficients(self, coefs, intercepts):
-        """Set ``coef_`` and ``intercept_`` from one row (entry) a target."""
-        self.coef_, self.intercept_ = self._shape_coefficients(
-            np.asarray(coefs), np.asarray(intercepts)
-        )
+        Parameters
+        ----------
+        data : tuple
+            ``(X, targets, sample_weight)`` from :meth:`_validate_fit_data`.
+        solve : callable
+            ``solve(target, start, callback) -> OptimizeResult`` with ``x``,
+            ``intercept``, ``dual_gap``, ``nit`` and ``history``; ``start`` is the
+            earlier coefficient vector under ``warm_start``, else None.
+        max_iter : int, optional
+            Largest number of iterations of one solve, for progress bars.
+
+        Returns
+        -------
+        results : list of OptimizeResult
+            One a target.
+        """
+        X, targets, sample_weight = data
+        starts = self._warm_starts(len(targets), X.shape[1])
+        y = targets[0] if self._single_target else targets.T
+        results = []
+        with FitReporter(
+            self, X, y, sample_weight=sample_weight, n_tasks=len(targets), max_iter=max_iter
+        ) as reporter:
+            for number, (target, start) in enumerate(zip(targets, starts, strict=True)):
+                with reporter.task(f"target {number}") as callback:
+                    results.append(solve(target, start, callback))
+        self.coef_ = self._per_target([result.x for result in results])
+        self.intercept_ = self._per_target([result.intercept for result in results])
+        self.dual_gap_ = self._per_target([result.dual_gap for result in results])
+        self.n_iter_ = max(result.nit for result in results)
+        self.history_ = self._per_target([result.history for result in results])
+        return results
+
+    def _per_target(self, values):
+        """Return the single target's value, or all values, as an array if they are numbers."""
+        if self._single_target:
+            return values[0]
+        return values if isinstance(values[0], dict) else np.array(values)
+
+    def _warm_starts(self, n_targets, n_features):
+        if getattr(self, "warm_start", False) and hasattr(self, "coef_"):
+            coef = np.atleast_2d(self.coef_)
+            if coef.shape == (n_targets, n_features):
+                return coef
+        return [None] * n_targets
 
     def predict(self, X):
         """Predict targets with the linear model.

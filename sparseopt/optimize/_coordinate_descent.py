@@ -28,7 +28,7 @@ import math
 import numpy as np
 from scipy import linalg, optimize
 
-from sparseopt._core import Progress, check_nonnegative, iterate
+from sparseopt._core import Progress, check_nonnegative, check_regression_data, iterate
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._gram_cache import GramCache
 from sparseopt.optimize._losses import Quadratic
@@ -114,6 +114,17 @@ class PenalizedLeastSquares:
         self._steps_without_progress = 0
         self.dual_value = -math.inf
         return self._certify()
+
+    def alpha_max(self, penalty):
+        """Return the smallest strength of ``penalty`` for which the solution is zero.
+
+        "Zero" leaves unpenalised coefficients free. The strength of ``penalty`` itself
+        does not matter; the coefficients are reset.
+        """
+        self.set_start(np.zeros_like(self.x))
+        self.set_penalty(penalty.kernel_code, penalty.kernel_table(self.x.size, self.norms.dtype))
+        point, _ = self.dual_point(self.residual, self._correlate_candidates)
+        return penalty.alpha_max(-self.design.correlate(point) / self.design.total_weight)
 
     def step(self):
         """Solve a working-set problem, then certify the result."""
@@ -425,8 +436,9 @@ def coordinate_descent(
     """
     _check_combination(Quadratic() if loss is None else loss, penalty)
     tol = check_nonnegative(tol, "tol")
+    X, y, sample_weight = check_regression_data(X, y, sample_weight)
     design = make_design(X, sample_weight=sample_weight, fit_intercept=fit_intercept)
-    target, target_mean = design.transform_target(np.asarray(y, dtype=design.dtype))
+    target, target_mean = design.transform_target(y)
     problem = PenalizedLeastSquares(design, target)
     if coef_init is not None:
         problem.set_start(coef_init)
