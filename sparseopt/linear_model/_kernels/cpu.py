@@ -26,12 +26,13 @@ PIVOT = 1e-10
 def entering_gain(rule, u, norm, lam, weight):
     """Gain of a coefficient that is zero, from its correlation ``u``; never decreasing in u.
 
-    For OMP it is the selection score ``u / weight``.
+    For OMP it is the selection score ``u / weight``, and ``lam`` the smallest correlation that
+    is more than rounding noise.
     """
     if not weight < np.inf:
         return 0.0
     if rule == OMP:
-        return u / weight
+        return u / weight if u > lam else 0.0
     u = min(u, norm)
     if rule == LASSO_L0:
         return max(u * u - lam * weight * weight, 0.0)
@@ -88,11 +89,11 @@ def best_in_support(rule, support, size, coef, norms, residual_norm, lam, weight
 
 @njit(cache=True, nogil=True)
 def best_entering(rule, correlations, residual_norm, lam, weights, selectable):
-    """Return (largest gain, smallest index that attains it) from exact correlations."""
+    """Return (largest gain, smallest index that attains it) from the moduli of correlations."""
     best, where = 0.0, -1
     for j in range(correlations.shape[0]):
         if selectable[j]:
-            gain = entering_gain(rule, np.abs(correlations[j]), residual_norm, lam, weights[j])
+            gain = entering_gain(rule, correlations[j], residual_norm, lam, weights[j])
             if gain > best * (1.0 + TIE):
                 best, where = gain, j
     return best, where
@@ -100,11 +101,32 @@ def best_entering(rule, correlations, residual_norm, lam, weights, selectable):
 
 @njit(cache=True, nogil=True, fastmath=SUMS)
 def dot(a, b):
-    """Inner product of two real vectors in double precision; 2 m flops."""
-    total = 0.0
-    for i in range(a.shape[0]):
-        total += np.float64(a[i]) * b[i]
+    """Inner product conj(a) b in the precision of ``b``; 2 m flops."""
+    total = np.conj(a[0]) * b[0]
+    for i in range(1, a.shape[0]):
+        total += np.conj(a[i]) * b[i]
     return total
+
+
+@njit(cache=True, nogil=True)
+def column_norms(A, norms):
+    """2-norms of the columns, accumulated in double precision; 2 m N flops, one pass."""
+    for j in range(A.shape[1]):
+        column = A[:, j]
+        total = 0.0
+        for i in range(column.shape[0]):
+            total += np.float64(np.abs(column[i])) ** 2
+        norms[j] = np.sqrt(total)
+
+
+@njit(cache=True, nogil=True)
+def correlate(A, norms, residual, out):
+    """``out_j = |a_j^H r| / ||a_j||``, 0 for columns of norm 0; 2 m N flops, one pass.
+
+    One inner product a column, so that equal columns get equal values.
+    """
+    for j in range(A.shape[1]):
+        out[j] = np.abs(dot(A[:, j], residual)) / norms[j] if norms[j] > 0.0 else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -175,15 +197,22 @@ def encode_columns(A, norms, codes, scale, error):
 
 
 @njit(cache=True, nogil=True, fastmath=SUMS)
-def correlate_codes(codes, scale, direction, out):
-    """``out_j = scale_j <codes_j, direction>`` in single precision; reads m N bytes."""
-    N, m = codes.shape
-    for j in range(N):
-        total = np.float32(0.0)
-        row = codes[j]
-        for i in range(m):
-            total += np.float32(row[i]) * direction[i]
-        out[j] = total * scale[j]
+def _code_dot(codes, direction):
+    total = np.float32(0.0)
+    for i in range(codes.shape[0]):
+        total += np.float32(codes[i]) * direction[i]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def correlate_codes(codes, scale, directions, out):
+    """``out_tj = scale_j <codes_j, direction_t>`` in single precision, for T directions.
+
+    2 m N T flops, and m N bytes read once for all directions.
+    """
+    for j in range(codes.shape[0]):
+        for t in range(directions.shape[0]):
+            out[t, j] = _code_dot(codes[j], directions[t]) * scale[j]
 
 
 @njit(cache=True, nogil=True, fastmath=SUMS)

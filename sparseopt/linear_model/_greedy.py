@@ -1,0 +1,504 @@
+r"""Loss-based orthogonal matching pursuit: the path of supports and of refitted coefficients.
+
+H. Mohammad-Taheri and S. Brugiapaglia, "The greedy side of the LASSO: new algorithms for
+weighted sparse recovery via loss function-based orthogonal matching pursuit", 2023.
+
+    G(x) = F(y - A x) + lam R(x),      A (m, N), y (m,), x (N,), weights w (N,)
+
+    F: ||r||_2^2 (lasso), ||r||_2 (sqrt_lasso), ||r||_1 (lad_lasso)
+    R: sum_{x_j != 0} w_j^2 (l0), sum_j w_j |x_j| (l1)
+
+Each step moves to the support the index with the largest gain
+``Delta_j = G(x) - min_t G(x + t e_j)`` over all j, those in the support included, and refits
+without penalty: ``x_S = argmin F(y - A_S x_S)``. The penalty only decides which columns enter
+and when to stop. Plain OMP selects by ``|a_j^H r| / ||a_j||``, weighted OMP by that over w_j.
+"""
+
+import math
+import warnings
+from numbers import Integral
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import OptimizeResult
+from scipy.special import ndtri
+from sklearn.exceptions import ConvergenceWarning
+
+from sparseopt._core import (
+    Progress,
+    Status,
+    array_namespace,
+    check_nonnegative,
+    check_penalty_weights,
+    check_regression_data,
+    is_numpy,
+    iterate,
+)
+from sparseopt.linear_model._greedy_delta import check_loss, check_penalty, penalty_scale
+from sparseopt.linear_model._greedy_problem import LADProblem, LeastSquaresProblem
+from sparseopt.linear_model._greedy_selection import RELATIVE_RESOLUTION
+from sparseopt.linear_model._kernels.cpu import TIE
+
+LOSSES = ("omp", "lasso", "sqrt_lasso", "lad_lasso")
+
+# Weighted OMP divides by the weight; this stands for the weight 0 ("never penalised").
+SMALLEST_OMP_WEIGHT = 1e-100
+
+_NATURAL_STOPS = ("no_decrease", "in_support", "n_nonzero_coefs", "rank_deficient")
+
+_MESSAGES = {
+    "no_decrease": "no coefficient can lower the penalised loss",
+    "in_support": "the largest gain belongs to a column that is already in the support",
+    "n_nonzero_coefs": "the support has n_nonzero_coefs columns",
+    "tol": "the squared residual norm is at most tol",
+    "rank_deficient": "every further column depends on those in the support",
+    "max_iter": "max_iter steps were made",
+    "callback": "the callback stopped the run",
+}
+
+
+def noise_blind_lam(n_samples, n_features, *, complex_data=False):
+    """Return the level of the square-root loss with l1 penalty that suits any noise level.
+
+    ``tau`` is the universal level of the square-root LASSO on unit-norm columns; a new index
+    enters the greedy path iff ``max |c_j| / ||r|| > 2 lam sqrt(1 - lam^2) = tau``.
+
+    Parameters
+    ----------
+    n_samples : float
+        Number of samples (the sum of their weights), less 1 with an intercept.
+    n_features : int
+        Number of columns.
+    complex_data : bool, default=False
+        Whether the data are complex.
+
+    Returns
+    -------
+    lam : float
+        ``sin(asin(min(tau, 1)) / 2)``.
+    """
+    if complex_data:
+        tau = 1.1 * math.sqrt(math.log(n_features / 0.05) / max(n_samples, 1))
+    else:
+        tau = 1.1 * -ndtri(0.05 / (2 * n_features)) / math.sqrt(max(n_samples, 1))
+    return math.sin(math.asin(min(tau, 1.0)) / 2)
+
+
+def weighted_omp_path(
+    A,
+    y,
+    *,
+    loss="sqrt_lasso",
+    penalty="l1",
+    lam="auto",
+    weights=None,
+    n_nonzero_coefs=None,
+    tol=None,
+    max_iter=None,
+    allow_removal=False,
+    normalize=True,
+    fit_intercept=False,
+    sample_weight=None,
+    callback=None,
+):
+    """Compute the path of loss-based orthogonal matching pursuit.
+
+    Parameters
+    ----------
+    A : {array, sparse matrix} of shape (n_samples, n_features)
+        Dictionary, real or complex; SciPy's CSR and CSC containers are never made dense.
+        Arrays of another array-API library (CuPy) are computed there.
+    y : array of shape (n_samples,) or (n_samples, n_targets)
+        Data; several targets are pursued in lock-step.
+    loss : {"sqrt_lasso", "lasso", "lad_lasso", "omp"}, default="sqrt_lasso"
+        ``||r||_2``, ``||r||_2^2``, ``||r||_1`` (real data), or selection by correlation.
+    penalty : {"l1", "l0"}, default="l1"
+        Ignored by ``loss="omp"``.
+    lam : float or "auto", default="auto"
+        Strength of the penalty in ``F(r) + lam R(x)``, without factors 1/2 or 1/n_samples.
+        "auto" is the noise-blind level of ``loss="sqrt_lasso", penalty="l1"``;
+        ``loss="omp"`` has no penalty and takes "auto" or 0.
+    weights : array-like of shape (n_features,) or callable, default=None
+        Penalty weights >= 0, or ``weights(A)``: 0 never penalises a column, ``inf`` excludes
+        it. ``loss="omp"`` divides the correlations by them. None means ones.
+    n_nonzero_coefs : int, default=None
+        Largest size of the support. For ``loss="omp"`` without ``tol``, None means 10 % of
+        the features, as in scikit-learn.
+    tol : float, default=None
+        Stop once the squared 2-norm of the residual is at most this.
+    max_iter : int, default=None
+        Largest number of steps. None means as many as the rank allows.
+    allow_removal : bool, default=False
+        Also remove columns, whenever that lowers ``G`` most; needs ``penalty="l0"``.
+    normalize : bool, default=True
+        Whether the penalty acts on the coefficients of the columns scaled to unit norm (the
+        published formulas) or on the coefficients themselves. Results are always in the
+        units of ``A``.
+    fit_intercept : bool, default=False
+        Whether to add an unpenalised intercept.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the squared (lad_lasso: absolute) residuals.
+    callback : callable, default=None
+        Called after each step as SciPy's optimizers do; ``StopIteration`` ends the path.
+
+    Returns
+    -------
+    result : OptimizeResult
+        ``x`` (n_features,), ``intercept``, ``support`` (in the order of selection),
+        ``order`` (k,) the index moved in each step, ``removed`` (k,) whether it left,
+        ``coefs`` (k + 1, n_features) a CSR array of the coefficients along the path (a dense
+        array for other libraries), ``intercepts`` (k + 1,), ``losses`` (k + 1,) the data
+        term, ``deltas`` (k,) the gains, ``stop_reason`` ("no_decrease", "in_support",
+        "n_nonzero_coefs", "tol", "rank_deficient", "max_iter" or "callback"), ``lam``,
+        ``fun`` the data term at ``x``, ``certificate`` the squared residual norm, ``nit``,
+        ``success``, ``status``, ``message`` and ``history``. With several targets ``x`` is
+        (n_features, n_targets), ``intercept`` (n_targets,), and ``paths`` lists one such
+        result a target.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For invalid data or parameters.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If ``tol`` was given and is not reached.
+
+    References
+    ----------
+    H. Mohammad-Taheri and S. Brugiapaglia (2023). The greedy side of the LASSO.
+    arXiv:2303.00844.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparseopt.linear_model import weighted_omp_path
+    >>> rng = np.random.default_rng(0)
+    >>> A = rng.standard_normal((50, 100))
+    >>> y = 3 * A[:, 7] - 2 * A[:, 42] + 0.1 * rng.standard_normal(50)
+    >>> path = weighted_omp_path(A, y)
+    >>> path.support
+    array([ 7, 42])
+    >>> path.stop_reason
+    'no_decrease'
+    """
+    check_loss(loss, LOSSES)
+    check_penalty(penalty)
+    if allow_removal and (penalty != "l0" or loss == "omp"):
+        raise ValueError(
+            "allow_removal=True needs penalty='l0' and loss 'lasso', 'sqrt_lasso' or "
+            f"'lad_lasso' (removals then lower the objective), got {penalty!r} and {loss!r}."
+        )
+    xp = array_namespace(A, y)
+    if not is_numpy(xp):
+        from sparseopt.linear_model._greedy_batch import batched_path
+
+        return batched_path(
+            xp, A, y, loss=loss, penalty=penalty, lam=lam, weights=weights,
+            n_nonzero_coefs=n_nonzero_coefs, tol=tol, max_iter=max_iter,
+            allow_removal=allow_removal, normalize=normalize, fit_intercept=fit_intercept,
+            sample_weight=sample_weight, callback=callback,
+        )  # fmt: skip
+    A, targets, sample_weight = _check_data(A, y, sample_weight, loss)
+    kind = LADProblem if loss == "lad_lasso" else LeastSquaresProblem
+    problem = kind(A, sample_weight, bool(fit_intercept))
+    limit = _support_limit(n_nonzero_coefs, tol, loss, A.shape[1])
+    pursuit = Pursuit(
+        problem,
+        targets,
+        loss=loss,
+        penalty=penalty,
+        lam=resolve_lam(lam, loss, penalty, problem, complex_data=np.iscomplexobj(targets)),
+        weights=check_penalty_weights(weights, A.shape[1], X=A),
+        n_nonzero_coefs=limit,
+        tol=None if tol is None else check_nonnegative(tol, "tol"),
+        allow_removal=allow_removal,
+        normalize=normalize,
+    )
+    result = pursuit.run(max_iter, callback)
+    return result.paths[0] if np.ndim(y) == 1 else result
+
+
+class Pursuit:
+    """Paths of several targets over one dictionary, one step of each at a time.
+
+    It is the state of the iteration driver: ``x`` holds the current coefficients.
+    """
+
+    def __init__(
+        self,
+        problem,
+        targets,
+        *,
+        loss,
+        penalty,
+        lam,
+        weights,
+        n_nonzero_coefs,
+        tol,
+        allow_removal,
+        normalize,
+    ):
+        self.problem, self.loss, self.lam = problem, loss, lam
+        self.l0 = penalty == "l0"
+        self.tol, self.allow_removal = tol, allow_removal
+        self.limit = problem.rank_limit
+        self.limit_reason = "rank_deficient"
+        if n_nonzero_coefs is not None and n_nonzero_coefs <= self.limit:
+            self.limit, self.limit_reason = n_nonzero_coefs, "n_nonzero_coefs"
+        norms = np.where(problem.norms > 0, problem.norms, 1.0)
+        self.weights = weights if normalize else penalty_scale(np, penalty, weights, norms)
+        self.scored = loss == "omp" and bool(np.any(weights != 1))
+        if loss == "omp":
+            self.weights = np.maximum(self.weights, SMALLEST_OMP_WEIGHT)
+        self.selector = problem.selector(loss, penalty, lam, self.weights)
+        self.dtype = targets.dtype
+        self.paths = [_Path(*problem.fit(target)) for target in targets]
+        for path in self.paths:
+            self._record(path)
+
+    def run(self, max_iter, callback):
+        """Step until every path has stopped; return the result of all of them."""
+        if max_iter is None:
+            max_iter = 10 * self.problem.rank_limit + 10
+        driven = iterate(
+            Pursuit.step,
+            self,
+            max_iter=max_iter,
+            tol=-math.inf,
+            method="weighted_omp_path",
+            initial=self._progress(),
+            callback=callback,
+            certificate_name="squared residual norm",
+            warn=False,
+        )
+        stopped = "callback" if driven.status == Status.STOPPED_BY_CALLBACK else "max_iter"
+        for path in self.paths:
+            path.stop_reason = path.stop_reason or stopped
+        paths = [self._result(path, driven.history) for path in self.paths]
+        self._warn_if_short(paths)
+        return OptimizeResult(
+            x=self.x,
+            intercept=np.array([path.intercept for path in paths]),
+            paths=paths,
+            fun=sum(path.fun for path in paths),
+            nit=max(path.nit for path in paths),
+            success=all(path.success for path in paths),
+            status=max(path.status for path in paths),
+            message=" ".join(path.message for path in paths),
+            history=driven.history,
+        )
+
+    def step(self):
+        """Move one index of every path that has not stopped."""
+        active = [path for path in self.paths if path.stop_reason is None]
+        choices = self.selector.choose([path.fit for path in active])
+        for path, choice in zip(active, choices, strict=True):
+            self._advance(path, choice)
+        return self._progress()
+
+    def _advance(self, path, choice):
+        fit = path.fit
+        if self.allow_removal and self.loss != "lad_lasso":
+            choice = choice._replace(**self._best_removal(fit))
+        inside = _comes_first(choice.inside_gain, choice.inside_index, choice.gain, choice.index)
+        gain, index = (choice.inside_gain, choice.inside_index) if inside else choice[:2]
+        if not gain > self._resolution(path):
+            path.stop_reason = "no_decrease"
+            return
+        if inside and not self.allow_removal:
+            path.stop_reason = "in_support"
+            return
+        if inside:
+            fit.remove(fit.support.index(index))
+        elif not fit.add(index, self.problem.column(index)):
+            path.stop_reason = "rank_deficient"
+            return
+        path.order.append(index)
+        path.removed.append(inside)
+        path.deltas.append(gain if self.loss != "omp" or self.scored else gain**2)
+        self._record(path)
+
+    def _record(self, path):
+        """Store the present fit as the next point of the path, and see whether it ends there."""
+        fit = path.fit
+        path.supports.append(list(fit.support))
+        path.coefs.append(fit.coef)
+        path.losses.append(self._data_term(fit))
+        path.intercepts.append(self.problem.intercept(fit, path.mean))
+        if self.tol is not None and fit.squared_residual <= self.tol:
+            path.stop_reason = "tol"
+        elif len(fit.support) >= self.limit and not self.allow_removal:
+            path.stop_reason = self.limit_reason
+
+    def _best_removal(self, fit):
+        """Exact gain, refit included, of removing one column from a least-squares fit."""
+        if not fit.support:
+            return {"inside_gain": 0.0, "inside_index": -1}
+        rise = fit.removal_costs()
+        if self.loss == "sqrt_lasso":
+            norm = fit.residual_norm
+            rise = rise / (norm + np.sqrt(norm**2 + rise))
+        gains = self.lam * self.weights[fit.support] ** 2 - rise
+        best = int(np.argmax(gains))
+        return {"inside_gain": max(float(gains[best]), 0.0), "inside_index": fit.support[best]}
+
+    def _data_term(self, fit):
+        if self.loss == "lad_lasso":
+            return fit.objective
+        return fit.residual_norm if self.loss == "sqrt_lasso" else fit.squared_residual
+
+    def _resolution(self, path):
+        """Smallest gain that is more than rounding noise."""
+        if self.loss == "omp":
+            return 0.0  # the selector applies RELATIVE_RESOLUTION to the correlations
+        power = 2 if self.loss == "lasso" else 1
+        return RELATIVE_RESOLUTION**power * path.losses[0]
+
+    def _penalty(self, fit):
+        weights = self.weights[fit.support]
+        if self.lam == 0 or self.loss == "omp":
+            return 0.0
+        if self.l0:
+            return self.lam * np.sum(weights**2)
+        return self.lam * np.sum(weights * self.problem.norms[fit.support] * np.abs(fit.coef))
+
+    def _progress(self):
+        objective = sum(path.losses[-1] + self._penalty(path.fit) for path in self.paths)
+        largest = max(path.fit.squared_residual for path in self.paths)
+        done = all(path.stop_reason is not None for path in self.paths)
+        return Progress(float(objective), largest, stalled=done)
+
+    @property
+    def x(self):
+        """Current coefficients, (n_features,) or (n_features, n_targets)."""
+        x = np.zeros((self.problem.shape[1], len(self.paths)), self.dtype)
+        for target, path in enumerate(self.paths):
+            x[path.fit.support, target] = path.fit.coef
+        return x[:, 0] if len(self.paths) == 1 else x
+
+    def _result(self, path, history):
+        reason = path.stop_reason
+        n_features = self.problem.shape[1]
+        coefs = path.to_csr(n_features, self.dtype)
+        status = {"max_iter": Status.ITERATION_LIMIT, "callback": Status.STOPPED_BY_CALLBACK}
+        k = len(path.order)
+        return OptimizeResult(
+            x=coefs[[-1]].toarray()[0],
+            intercept=path.intercepts[-1],
+            support=np.array(path.supports[-1], dtype=np.intp),
+            order=np.array(path.order, dtype=np.intp),
+            removed=np.array(path.removed, dtype=bool),
+            coefs=coefs,
+            intercepts=np.array(path.intercepts),
+            losses=np.array(path.losses),
+            deltas=np.array(path.deltas),
+            stop_reason=reason,
+            lam=self.lam,
+            fun=path.losses[-1],
+            certificate=path.fit.squared_residual,
+            nit=k,
+            success=(reason == "tol") if self.tol is not None else reason in _NATURAL_STOPS,
+            status=status.get(reason, Status.CONVERGED),
+            message=f"The path ended after {k} steps: {_MESSAGES[reason]}.",
+            history={name: values[: k + 1] for name, values in history.items()},
+        )
+
+    def _warn_if_short(self, paths):
+        """Warn if a squared residual norm that was asked for is not reached."""
+        short = [
+            p for p in paths if self.tol is not None and p.stop_reason not in ("tol", "callback")
+        ]
+        if short:
+            worst = max(short, key=lambda path: path.certificate)
+            warnings.warn(
+                f"weighted_omp_path reached squared residual norm {worst.certificate:.3g} "
+                f"(tolerance {self.tol:.3g}) after {worst.nit} steps: "
+                f"{_MESSAGES[worst.stop_reason]}. Increase tol, n_nonzero_coefs or max_iter, or "
+                "decrease lam.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+
+class _Path:
+    """What is recorded of one target: entry i of each list belongs to the fit of step i."""
+
+    def __init__(self, fit, mean):
+        self.fit, self.mean = fit, mean
+        self.order, self.removed, self.deltas = [], [], []
+        self.supports, self.coefs, self.losses, self.intercepts = [], [], [], []
+        self.stop_reason = None
+
+    def to_csr(self, n_features, dtype):
+        """Return the coefficients along the path, one row a fit."""
+        lengths = [len(support) for support in self.supports]
+        indices = np.concatenate(self.supports).astype(np.intp)
+        path = sparse.csr_array(
+            (np.concatenate(self.coefs).astype(dtype), indices, np.cumsum([0, *lengths])),
+            shape=(len(lengths), n_features),
+        )
+        path.sort_indices()
+        return path
+
+
+def _comes_first(gain, index, other_gain, other_index):
+    """Whether a move has the larger gain or, up to rounding, the same and a smaller index."""
+    if gain > other_gain * (1 + TIE):
+        return True
+    return gain > 0 and gain >= other_gain * (1 - TIE) and index < other_index
+
+
+def _check_data(A, y, sample_weight, loss):
+    """Return the dictionary, the targets (n_targets, n_samples) and the sample weights."""
+    y = np.asarray(y)
+    if y.ndim not in (1, 2) or 0 in y.shape:
+        raise ValueError(
+            f"y must have shape (n_samples,) or (n_samples, n_targets), got {y.shape}."
+        )
+    columns = y.T if y.ndim == 2 else y[None]
+    checked = [check_regression_data(A, column, sample_weight) for column in columns[:1]]
+    A, first, sample_weight = checked[0]
+    targets = np.array([check_regression_data(A, column)[1] for column in columns], first.dtype)
+    if loss == "lad_lasso" and np.iscomplexobj(targets):
+        raise ValueError("loss='lad_lasso' accepts real data only, got complex values.")
+    return A, targets, sample_weight
+
+
+def resolve_lam(lam, loss, penalty, problem, *, complex_data):
+    """Return the strength of the penalty as a number."""
+    if isinstance(lam, str):
+        if lam != "auto":
+            raise ValueError(f"lam must be a number >= 0 or 'auto', got {lam!r}.")
+        if loss == "omp":
+            return 0.0
+        if (loss, penalty) != ("sqrt_lasso", "l1"):
+            raise ValueError(
+                "lam='auto' is the noise-blind level of loss='sqrt_lasso', penalty='l1'; give "
+                f"a number for loss={loss!r}, penalty={penalty!r}."
+            )
+        return noise_blind_lam(problem.total_weight, problem.shape[1], complex_data=complex_data)
+    lam = check_nonnegative(lam, "lam")
+    if loss == "omp" and lam != 0:
+        raise ValueError(f"loss='omp' has no penalty: lam must be 'auto' or 0, got {lam!r}.")
+    return lam
+
+
+def _support_limit(n_nonzero_coefs, tol, loss, n_features):
+    """Return the largest size of the support that was asked for, or None."""
+    if n_nonzero_coefs is None:
+        return max(n_features // 10, 1) if loss == "omp" and tol is None else None
+    if not isinstance(n_nonzero_coefs, Integral) or isinstance(n_nonzero_coefs, bool):
+        raise TypeError(f"n_nonzero_coefs must be an integer or None, got {n_nonzero_coefs!r}.")
+    if n_nonzero_coefs < 1:
+        raise ValueError(f"n_nonzero_coefs must be >= 1, got {n_nonzero_coefs!r}.")
+    if n_nonzero_coefs > n_features:
+        warnings.warn(
+            f"n_nonzero_coefs={n_nonzero_coefs} is larger than the number of features: "
+            f"{n_features} is used.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return n_features
+    return int(n_nonzero_coefs)
