@@ -1,0 +1,15 @@
+"""The checks that every estimator of this library passes."""
+
+from sparseopt.testing._checks import (
+    all_estimators,
+    check_sparseopt_estimator,
+    estimator_checks,
+    parametrize_with_checks,
+)
+
+__all__ = [
+    "all_estimators",
+    "check_sparseopt_estimator",
+    "estimator_checks",
+    "parametrize_with_checks",
+]
