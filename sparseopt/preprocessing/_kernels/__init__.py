@@ -1,0 +1,1 @@
+"""Loops of the transformers that array expressions cannot say."""
