@@ -1,0 +1,148 @@
+"""The generators keep what their docstrings promise."""
+
+import inspect
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from sparseopt import datasets
+from sparseopt.datasets import (
+    make_correlated_regression,
+    make_iso_exponential,
+    make_sparse_recovery,
+    make_text_like_regression,
+)
+
+SMALL = {
+    make_correlated_regression: {"n_samples": 30, "n_features": 40, "n_nonzero": 5},
+    make_iso_exponential: {"n_samples": 30, "n_features": 4},
+    make_sparse_recovery: {"n_samples": 30, "n_features": 40, "n_nonzero": 5},
+    make_text_like_regression: {"n_samples": 30, "n_features": 400, "n_nonzero": 5},
+}
+GENERATORS = [getattr(datasets, name) for name in datasets.__all__]
+LINEAR = [make_correlated_regression, make_sparse_recovery, make_text_like_regression]
+
+
+def _dense(X):
+    return X.toarray() if sparse.issparse(X) else X
+
+
+@pytest.mark.parametrize("make", GENERATORS)
+def test_reproducible_from_the_seed(make):
+    first, again, other = (make(**SMALL[make], random_state=seed) for seed in (0, 0, 1))
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(_dense(a), _dense(b))
+    assert not np.array_equal(first[1], other[1])
+
+
+@pytest.mark.parametrize("make", GENERATORS)
+def test_options_are_keywords_and_ranges_are_checked(make):
+    names = list(inspect.signature(make).parameters.values())
+    positional = [p.name for p in names if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    assert positional == ["n_samples", "n_features"]
+    with pytest.raises(ValueError, match="noise"):
+        make(**SMALL[make], noise=-1.0)
+    with pytest.raises(ValueError, match="n_samples"):
+        make(n_samples=0)
+
+
+@pytest.mark.parametrize("make", LINEAR)
+def test_coefficients_are_optional_and_sparse(make):
+    X, y, coef = make(**SMALL[make], noise=0.0, coef=True, random_state=3)
+    plain_X, plain_y = make(**SMALL[make], noise=0.0, random_state=3)
+    np.testing.assert_array_equal(_dense(X), _dense(plain_X))
+    np.testing.assert_array_equal(y, plain_y)
+    assert np.count_nonzero(coef) == 5
+    np.testing.assert_allclose(X @ coef, y, atol=1e-13)
+
+
+@pytest.mark.parametrize("make", LINEAR)
+def test_more_nonzeros_than_features(make):
+    with pytest.raises(ValueError, match="n_nonzero must be at most"):
+        make(10, 12, n_nonzero=13)
+
+
+@pytest.mark.parametrize("complex_data", [False, True])
+def test_sparse_recovery_protocol(complex_data):
+    X, y, coef = make_sparse_recovery(
+        60,
+        90,
+        n_nonzero=7,
+        n_targets=3,
+        noise=0.02,
+        complex_data=complex_data,
+        coef=True,
+        random_state=0,
+    )
+    assert X.shape == (60, 90)
+    assert y.shape == (60, 3)
+    assert np.iscomplexobj(y) == np.iscomplexobj(coef) == complex_data
+    np.testing.assert_allclose(np.linalg.norm(X, axis=0), 1.0)
+    np.testing.assert_allclose(np.linalg.norm(y - X @ coef, axis=0), 0.02)
+    np.testing.assert_array_equal(np.count_nonzero(coef, axis=0), 7)
+    assert len({tuple(np.flatnonzero(column)) for column in coef.T}) == 3
+
+
+def test_corruption_hits_the_share_of_rows():
+    X, y, coef = make_sparse_recovery(
+        200, 50, noise=0.0, corruption=0.1, corruption_scale=100.0, coef=True, random_state=1
+    )
+    errors = y - X @ coef
+    hit = np.abs(errors) > 1e-9
+    assert np.count_nonzero(hit) == 20
+    assert 50 < np.sqrt(np.mean(errors[hit] ** 2)) < 200
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "arcsine"])
+def test_iso_exponential(distribution):
+    X, y = make_iso_exponential(4000, 3, distribution=distribution, random_state=0)
+    np.testing.assert_allclose(y, np.exp(-X.sum(axis=1) / 6))
+    assert np.abs(X).max() <= 1
+    # Second moments of the two distributions.
+    expected = 1 / 3 if distribution == "uniform" else 1 / 2
+    np.testing.assert_allclose((X**2).mean(axis=0), expected, atol=0.03)
+    noisy_X, noisy = make_iso_exponential(
+        4000, 3, distribution=distribution, noise=0.1, random_state=0
+    )
+    np.testing.assert_array_equal(noisy_X, X)
+    assert np.sqrt(np.mean((noisy - y) ** 2)) == pytest.approx(0.1)
+
+
+def test_iso_exponential_corruption():
+    X, y = make_iso_exponential(100, 3, corruption=0.25, random_state=0)
+    assert np.count_nonzero(np.abs(y - np.exp(-X.sum(axis=1) / 6)) > 1e-9) == 25
+
+
+@pytest.mark.parametrize("correlation", [-0.4, 0.0, 0.8])
+def test_correlated_features(correlation):
+    X, y, coef = make_correlated_regression(
+        20_000, 4, n_nonzero=2, correlation=correlation, noise=0.3, coef=True, random_state=0
+    )
+    distance = np.abs(np.subtract.outer(np.arange(4), np.arange(4)))
+    covariance = X.T @ X / len(X)
+    np.testing.assert_allclose(covariance, float(correlation) ** distance, atol=0.04)
+    assert X.flags.f_contiguous
+    signal = X @ coef
+    assert np.linalg.norm(y - signal) == pytest.approx(0.3 * np.linalg.norm(signal))
+
+
+def test_text_like_design():
+    X, _, coef = make_text_like_regression(
+        300, 2000, n_words=40, n_nonzero=30, coef=True, random_state=0
+    )
+    assert isinstance(X, sparse.csc_array)
+    assert X.has_canonical_format
+    assert X.indices.dtype == np.int32
+    assert (X.data > 0).all()
+    assert X.nnz <= 300 * 40
+    np.testing.assert_allclose((X * X).sum(axis=1), 1.0)
+    document_frequency = np.sort(np.diff(X.indptr))[::-1]
+    assert document_frequency[0] > 20 * np.median(document_frequency)  # few frequent words
+    assert (np.diff(X.indptr)[coef != 0] > 0).all()
+
+
+def test_published_size_of_the_text_like_design():
+    X, _ = make_text_like_regression(random_state=0)
+    assert X.shape == (5000, 50_000)
+    assert X.nnz == pytest.approx(302_000, rel=0.03)
