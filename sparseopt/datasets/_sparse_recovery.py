@@ -99,7 +99,7 @@ def make_sparse_recovery(
     >>> import numpy as np
     >>> from sparseopt.datasets import make_sparse_recovery
     >>> X, y, coef = make_sparse_recovery(50, 80, n_nonzero=4, coef=True, random_state=0)
-    >>> X.shape, y.shape, np.count_nonzero(coef)
+    >>> X.shape, y.shape, int((coef != 0).sum())
     ((50, 80), (50,), 4)
     >>> round(float(np.linalg.norm(y - X @ coef)), 6)
     0.001
