@@ -1,6 +1,7 @@
 """Sphinx configuration. The build needs no network."""
 
 import os
+import re
 import warnings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -50,9 +51,17 @@ def _skip_members_of_others(app, what, name, obj, skip, options):
     return None
 
 
+def _escape_shapes(app, what, name, obj, options, lines):
+    """Keep reStructuredText from reading ``(n_features_in_,)`` in a type as a link."""
+    for i, line in enumerate(lines):
+        if "``" not in line:
+            lines[i] = re.sub(r"(?<=\w)_(?=[,)])", r"\\_", line)
+
+
 def setup(app):
     """Register the hooks of this file."""
     app.connect("autodoc-skip-member", _skip_members_of_others)
+    app.connect("autodoc-process-docstring", _escape_shapes, priority=900)  # after numpydoc
 
 
 # -- Gallery -----------------------------------------------------------------------
