@@ -1,9 +1,21 @@
 """Weighted greedy and convex sparse linear regression."""
 
+from sparseopt.linear_model._greedy import weighted_omp_path
+from sparseopt.linear_model._greedy_delta import greedy_delta
 from sparseopt.linear_model._weighted_lasso import (
     WeightedLasso,
     WeightedLassoCV,
     weighted_lasso_path,
 )
+from sparseopt.linear_model._weighted_omp import WeightedOMP
+from sparseopt.linear_model._weighted_omp_cv import WeightedOMPCV
 
-__all__ = ["WeightedLasso", "WeightedLassoCV", "weighted_lasso_path"]
+__all__ = [
+    "WeightedLasso",
+    "WeightedLassoCV",
+    "WeightedOMP",
+    "WeightedOMPCV",
+    "greedy_delta",
+    "weighted_lasso_path",
+    "weighted_omp_path",
+]

@@ -34,7 +34,7 @@ from sparseopt._core import (
     is_numpy,
     iterate,
 )
-from sparseopt.linear_model._greedy_delta import check_loss, check_penalty, penalty_scale
+from sparseopt.linear_model._greedy_delta import check_loss, check_penalty
 from sparseopt.linear_model._greedy_problem import LADProblem, LeastSquaresProblem
 from sparseopt.linear_model._greedy_selection import RELATIVE_RESOLUTION
 from sparseopt.linear_model._kernels.cpu import TIE
@@ -43,6 +43,9 @@ LOSSES = ("omp", "lasso", "sqrt_lasso", "lad_lasso")
 
 # Weighted OMP divides by the weight; this stands for the weight 0 ("never penalised").
 SMALLEST_OMP_WEIGHT = 1e-100
+
+# A QR decomposition costs as much as this many selections for each feature.
+COMPRESS_STEPS = 2.5
 
 _NATURAL_STOPS = ("no_decrease", "in_support", "n_nonzero_coefs", "rank_deficient")
 
@@ -99,6 +102,7 @@ def weighted_omp_path(
     normalize=True,
     fit_intercept=False,
     sample_weight=None,
+    precompute="auto",
     callback=None,
 ):
     """Compute the path of loss-based orthogonal matching pursuit.
@@ -138,6 +142,10 @@ def weighted_omp_path(
         Whether to add an unpenalised intercept.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the squared (lad_lasso: absolute) residuals.
+    precompute : bool or "auto", default="auto"
+        Whether to replace ``A`` by the triangular factor of its QR decomposition, which has
+        n_features rows; "auto" does so where it is faster. Sparse data and
+        ``loss="lad_lasso"`` never do.
     callback : callable, default=None
         Called after each step as SciPy's optimizers do; ``StopIteration`` ends the path.
 
@@ -181,7 +189,7 @@ def weighted_omp_path(
     >>> path.support
     array([ 7, 42])
     >>> path.stop_reason
-    'no_decrease'
+    'in_support'
     """
     check_loss(loss, LOSSES)
     check_penalty(penalty)
@@ -201,23 +209,30 @@ def weighted_omp_path(
             sample_weight=sample_weight, callback=callback,
         )  # fmt: skip
     A, targets, sample_weight = _check_data(A, y, sample_weight, loss)
-    kind = LADProblem if loss == "lad_lasso" else LeastSquaresProblem
-    problem = kind(A, sample_weight, bool(fit_intercept))
+    weights = check_penalty_weights(weights, A.shape[1], X=A)
     limit = _support_limit(n_nonzero_coefs, tol, loss, A.shape[1])
+    tol = None if tol is None else check_nonnegative(tol, "tol")
+    check_lam(lam, loss, penalty)
+    problem = make_problem(
+        A, sample_weight, loss=loss, fit_intercept=fit_intercept,
+        precompute=precompute, n_steps=len(targets) * (limit or max(A.shape[1] // 10, 1)),
+    )  # fmt: skip
     pursuit = Pursuit(
-        problem,
-        targets,
-        loss=loss,
-        penalty=penalty,
-        lam=resolve_lam(lam, loss, penalty, problem, complex_data=np.iscomplexobj(targets)),
-        weights=check_penalty_weights(weights, A.shape[1], X=A),
-        n_nonzero_coefs=limit,
-        tol=None if tol is None else check_nonnegative(tol, "tol"),
-        allow_removal=allow_removal,
-        normalize=normalize,
-    )
+        problem, targets, loss=loss, penalty=penalty, lam=lam, weights=weights,
+        n_nonzero_coefs=limit, tol=tol, allow_removal=allow_removal, normalize=normalize,
+    )  # fmt: skip
     result = pursuit.run(max_iter, callback)
     return result.paths[0] if np.ndim(y) == 1 else result
+
+
+def make_problem(A, sample_weight, *, loss, fit_intercept, precompute="auto", n_steps=0):
+    """Return the data of a pursuit that will make about ``n_steps`` steps in all."""
+    if loss == "lad_lasso":
+        return LADProblem(A, sample_weight, bool(fit_intercept))
+    if precompute == "auto":
+        m, N = A.shape
+        precompute = m > 2 * N and n_steps > COMPRESS_STEPS * N
+    return LeastSquaresProblem(A, sample_weight, bool(fit_intercept), compress=bool(precompute))
 
 
 class Pursuit:
@@ -237,18 +252,24 @@ class Pursuit:
         weights,
         n_nonzero_coefs,
         tol,
-        allow_removal,
+        allow_removal=False,
         normalize,
     ):
-        self.problem, self.loss, self.lam = problem, loss, lam
+        self.problem, self.loss = problem, loss
+        self.lam = lam = check_lam(lam, loss, penalty)
+        if lam == "auto":
+            self.lam = lam = noise_blind_lam(
+                problem.total_weight,
+                problem.shape[1],
+                complex_data=np.iscomplexobj(targets),
+            )
         self.l0 = penalty == "l0"
         self.tol, self.allow_removal = tol, allow_removal
         self.limit = problem.rank_limit
         self.limit_reason = "rank_deficient"
         if n_nonzero_coefs is not None and n_nonzero_coefs <= self.limit:
             self.limit, self.limit_reason = n_nonzero_coefs, "n_nonzero_coefs"
-        norms = np.where(problem.norms > 0, problem.norms, 1.0)
-        self.weights = weights if normalize else penalty_scale(np, penalty, weights, norms)
+        self.weights = problem.scaled_weights(weights, penalty, normalize)
         self.scored = loss == "omp" and bool(np.any(weights != 1))
         if loss == "omp":
             self.weights = np.maximum(self.weights, SMALLEST_OMP_WEIGHT)
@@ -258,7 +279,7 @@ class Pursuit:
         for path in self.paths:
             self._record(path)
 
-    def run(self, max_iter, callback):
+    def run(self, max_iter=None, callback=None):
         """Step until every path has stopped; return the result of all of them."""
         if max_iter is None:
             max_iter = 10 * self.problem.rank_limit + 10
@@ -466,8 +487,8 @@ def _check_data(A, y, sample_weight, loss):
     return A, targets, sample_weight
 
 
-def resolve_lam(lam, loss, penalty, problem, *, complex_data):
-    """Return the strength of the penalty as a number."""
+def check_lam(lam, loss, penalty):
+    """Return the strength as a number, or "auto" where there is a noise-blind level."""
     if isinstance(lam, str):
         if lam != "auto":
             raise ValueError(f"lam must be a number >= 0 or 'auto', got {lam!r}.")
@@ -478,7 +499,7 @@ def resolve_lam(lam, loss, penalty, problem, *, complex_data):
                 "lam='auto' is the noise-blind level of loss='sqrt_lasso', penalty='l1'; give "
                 f"a number for loss={loss!r}, penalty={penalty!r}."
             )
-        return noise_blind_lam(problem.total_weight, problem.shape[1], complex_data=complex_data)
+        return lam
     lam = check_nonnegative(lam, "lam")
     if loss == "omp" and lam != 0:
         raise ValueError(f"loss='omp' has no penalty: lam must be 'auto' or 0, got {lam!r}.")
@@ -491,8 +512,8 @@ def _support_limit(n_nonzero_coefs, tol, loss, n_features):
         return max(n_features // 10, 1) if loss == "omp" and tol is None else None
     if not isinstance(n_nonzero_coefs, Integral) or isinstance(n_nonzero_coefs, bool):
         raise TypeError(f"n_nonzero_coefs must be an integer or None, got {n_nonzero_coefs!r}.")
-    if n_nonzero_coefs < 1:
-        raise ValueError(f"n_nonzero_coefs must be >= 1, got {n_nonzero_coefs!r}.")
+    if n_nonzero_coefs < 0:
+        raise ValueError(f"n_nonzero_coefs must be >= 0, got {n_nonzero_coefs!r}.")
     if n_nonzero_coefs > n_features:
         warnings.warn(
             f"n_nonzero_coefs={n_nonzero_coefs} is larger than the number of features: "

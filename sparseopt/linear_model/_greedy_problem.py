@@ -7,13 +7,14 @@ the dictionary is centred, which changes its meaning by nothing but the value of
 """
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
-from sparseopt.linear_model._greedy_delta import NEGLIGIBLE_COLUMN
+from sparseopt.linear_model._greedy_delta import NEGLIGIBLE_COLUMN, penalty_scale
 from sparseopt.linear_model._greedy_fits import LADFit, LeastSquaresFit
 from sparseopt.linear_model._greedy_selection import (
     RULES,
     DenseSelector,
+    Dictionary,
     LADSelector,
     SparseSelector,
 )
@@ -24,8 +25,28 @@ from sparseopt.optimize._design import make_design
 BLOCK = 256
 
 
-class LeastSquaresProblem:
+class _Problem:
+    """What both problems share."""
+
+    def scaled_weights(self, weights, penalty, normalize):
+        """Return the penalty weights on the coefficients of the columns of unit norm."""
+        norms = np.where(self.norms > 0, self.norms, 1.0)
+        return weights if normalize else penalty_scale(np, penalty, weights, norms)
+
+
+class LeastSquaresProblem(_Problem):
     """Data of the losses of the 2-norm.
+
+    Parameters
+    ----------
+    A : ndarray or sparse container of shape (n_samples, n_features)
+        Dictionary.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the squared residuals.
+    fit_intercept : bool
+        Whether there is an intercept.
+    compress : bool, default=False
+        Whether to work with the triangular factor of the dictionary, if that has fewer rows.
 
     Attributes
     ----------
@@ -40,12 +61,13 @@ class LeastSquaresProblem:
         Largest size of a support with independent columns.
     """
 
-    def __init__(self, A, sample_weight, fit_intercept):
+    def __init__(self, A, sample_weight, fit_intercept, *, compress=False):
         self._design = design = make_design(
             A, sample_weight=sample_weight, fit_intercept=fit_intercept
         )
         self.shape = A.shape
         self.total_weight = design.total_weight - fit_intercept
+        self._basis = None
         if sparse.issparse(A):
             squares = np.asarray(design.column_norms_squared, dtype=np.float64)
             raw = squares + np.abs(design.loadings) ** 2
@@ -53,36 +75,67 @@ class LeastSquaresProblem:
             resolution = np.sqrt(np.finfo(A.dtype).eps)
             norms = np.sqrt(squares)
         else:
+            matrix = design.matrix
             norms = np.empty(A.shape[1])
-            kernels.column_norms(design.matrix, norms)
+            kernels.column_norms(matrix, norms)
             raw = norms**2 + design.total_weight * np.abs(design.mean) ** 2
             resolution = np.finfo(A.dtype).eps
         self.norms = without_negligible(norms, np.sqrt(raw), resolution, fit_intercept)
         self.rank_limit = _rank_limit(self.norms, A.shape[0], sample_weight, fit_intercept)
+        if not sparse.issparse(A):
+            if compress and A.shape[0] > A.shape[1] + 1:
+                matrix = self._compress(matrix)
+            self._dictionary = Dictionary(matrix, self.norms)
+
+    def _compress(self, matrix):
+        """Return R of A = QR with a row of zeros, which holds what no column can fit.
+
+        ``||y - A x||^2 = ||Q^H y - R x||^2 + ||y - Q Q^H y||^2``: the problem is the same.
+        """
+        dtype = np.result_type(matrix.dtype, np.float64)
+        self._basis, factor = linalg.qr(matrix.astype(dtype), mode="economic", overwrite_a=True)
+        return np.asfortranarray(np.vstack([factor, np.zeros_like(factor[:1])]))
 
     def fit(self, target):
         """Return the empty fit of a target (n_samples,), and the mean taken out of it."""
         dtype = np.complex128 if np.iscomplexobj(target) else np.float64
         centred, mean = self._design.transform_target(target.astype(dtype))
-        return LeastSquaresFit(centred.astype(dtype, copy=False)), mean
+        centred = centred.astype(dtype, copy=False)
+        if self._basis is not None:
+            image = self._basis.conj().T @ centred
+            rest = np.linalg.norm(centred - self._basis @ image)
+            centred = np.append(image, rest)
+        return LeastSquaresFit(centred), mean
 
     def selector(self, loss, penalty, lam, weights):
         """Return what selects for ``loss`` and ``penalty``."""
         rule = RULES[loss, penalty]
         if sparse.issparse(self._design.matrix):
             return SparseSelector(self._design, rule, lam, weights, self.norms)
-        return DenseSelector(self._design.matrix, rule, lam, weights, self.norms)
+        return DenseSelector(self._dictionary, rule, lam, weights, self.norms)
 
     def column(self, index):
         """Return one column of the problem, dense."""
-        return self._design.columns([index])[:, 0]
+        if sparse.issparse(self._design.matrix):
+            return self._design.columns([index])[:, 0]
+        return self._dictionary.matrix[:, index]
 
     def intercept(self, fit, mean):
         """Return the intercept of a fit whose target had ``mean`` taken out."""
         return mean - self._design.mean[fit.support] @ fit.coef
 
+    def largest_lam(self, fit, loss, penalty, weights):
+        """Return a strength at which the empty fit selects no column of positive weight."""
+        weights = np.where(weights > 0, weights, np.inf)
+        score = self.selector("omp", penalty, 0.0, weights).choose([fit])[0].gain
+        if penalty == "l0":
+            score = score**2
+        elif loss == "lasso":
+            score = 2 * score
+        return score / fit.residual_norm if loss == "sqrt_lasso" and score > 0 else score
 
-class LADProblem:
+
+class LADProblem(_Problem):
     """Data of the loss of the 1-norm; attributes as in :class:`LeastSquaresProblem`."""
 
     def __init__(self, A, sample_weight, fit_intercept):
@@ -122,6 +175,18 @@ class LADProblem:
     def intercept(self, fit, mean):
         """Return the intercept of a fit."""
         return fit.base_coef - self._mean[fit.support] @ fit.coef
+
+    def largest_lam(self, fit, loss, penalty, weights):
+        """Return a strength at which the empty fit selects no column of positive weight."""
+        weights = np.where(weights > 0, weights, np.inf)
+        if penalty == "l0":
+            gains = self.selector(loss, penalty, 0.0, np.ones_like(weights)).gains(fit)
+            return np.max(gains / weights**2)
+        slopes = np.zeros_like(self.norms)
+        for here, block in self._blocks():
+            slopes[here] = np.abs(np.sign(fit.residual) @ block)
+        prices = weights * np.where(self.norms > 0, self.norms, np.inf)
+        return np.max(slopes / prices)
 
     def _blocks(self):
         """Yield (slice, dense block of columns): all of a dense matrix, parts of a sparse one."""

@@ -120,44 +120,89 @@ class SparseSelector(Selector):
         ]
 
 
-class DenseSelector(Selector):
-    """Selection from a dense matrix stored by columns; from 8-bit codes if it is real."""
+class Dictionary:
+    """A dense matrix stored by columns and, once worth it, its 8-bit codes.
 
-    def __init__(self, matrix, *args):
+    Shared by the selectors of all strengths and targets.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (m, N)
+        Stored by columns.
+    norms : ndarray of shape (N,)
+        Norms of the columns, 0 for those that must not be selected.
+    """
+
+    def __init__(self, matrix, norms):
+        self.matrix, self.norms = matrix, norms
+        self.codes = None
+        self.error = None
+        self._scale = None
+        self._useful = not np.iscomplexobj(matrix) and matrix.size >= ENCODE_ENTRIES
+        self._passes = self._n_exact = self._n_certified = 0
+
+    def has_codes(self):
+        """Tell whether to select from codes, computing them when the time has come."""
+        if self._useful and self.codes is None and self._passes >= ENCODE_AFTER_PASSES:
+            self._encode()
+        return self._useful and self.codes is not None
+
+    def correlate(self, residual):
+        """Return the moduli of the exact correlations of unit-norm columns."""
+        self._passes += 1
+        correlations = np.empty(self.norms.size)
+        kernels.correlate(self.matrix, self.norms, residual, correlations)
+        return correlations
+
+    def correlate_codes(self, directions):
+        """Return correlations with unit vectors, each within ``error`` of the exact one."""
+        approximate = np.empty((len(directions), self.norms.size), np.float32)
+        kernels.correlate_codes(self.codes, self._scale, directions, approximate)
+        return approximate
+
+    def judge(self, n_exact):
+        """Give up the codes if they are too coarse: too many correlations had to be exact."""
+        self._n_certified += 1
+        self._n_exact += n_exact
+        self._useful = self._n_exact <= USEFUL_SHARE * self.norms.size * max(self._n_certified, 4)
+
+    def _encode(self):
+        m, N = self.matrix.shape
+        self.codes = np.empty((N, m), np.int8)
+        self._scale = np.empty(N, np.float32)
+        error = np.empty(N)
+        kernels.encode_columns(self.matrix, self.norms, self.codes, self._scale, error)
+        summation = (m + 4) * 2.0**-24
+        self.error = 1.001 * (error + summation * (1 + error))
+
+
+class DenseSelector(Selector):
+    """Selection from a dense dictionary, from its codes if it has them."""
+
+    def __init__(self, dictionary, *args):
         super().__init__(*args)
-        self._matrix = matrix
-        self._passes = 0
-        self._codes = None
-        self._may_encode = not np.iscomplexobj(matrix) and matrix.size >= ENCODE_ENTRIES
-        self._n_certified = self._n_exact = 0
+        self._dictionary = dictionary
+        self._upper = np.empty(self.norms.size)
 
     def _entering(self, fits):
-        # A complex target makes its dictionary complex, so one flag decides for all fits.
-        if self._may_encode and self._passes >= ENCODE_AFTER_PASSES:
+        if self._dictionary.has_codes():
             return self._entering_certified(fits)
-        self._passes += len(fits)
-        correlations = np.empty(self.norms.size)
-        found = []
-        for fit in fits:
-            kernels.correlate(self._matrix, self.norms, fit.residual, correlations)
-            found.append(self._from_correlations(fit, correlations))
-        return found
+        return [
+            self._from_correlations(fit, self._dictionary.correlate(fit.residual)) for fit in fits
+        ]
 
     def _entering_certified(self, fits):
-        if self._codes is None:
-            self._encode()
         directions = np.array(
             [fit.residual / (fit.residual_norm or 1.0) for fit in fits], dtype=np.float32
         )
-        approximate = np.empty((len(fits), self.norms.size), np.float32)
-        kernels.correlate_codes(self._codes, self._scale, directions, approximate)
+        approximate = self._dictionary.correlate_codes(directions)
         found = []
         for fit, row in zip(fits, approximate, strict=True):
             gain, index, n_exact = kernels.best_entering_certified(
                 self.rule,
                 row,
-                self._error,
-                self._matrix,
+                self._dictionary.error,
+                self._dictionary.matrix,
                 self.norms,
                 fit.residual,
                 fit.residual_norm,
@@ -166,22 +211,9 @@ class DenseSelector(Selector):
                 self._selectable(fit),
                 self._upper,
             )
-            self._n_certified += 1
-            self._n_exact += n_exact
+            self._dictionary.judge(n_exact)
             found.append((gain, index))
-        if self._n_exact > USEFUL_SHARE * self.norms.size * max(self._n_certified, 4):
-            self._may_encode, self._codes = False, None  # the codes are too coarse for this A
         return found
-
-    def _encode(self):
-        m, N = self._matrix.shape
-        self._codes = np.empty((N, m), np.int8)
-        self._scale = np.empty(N, np.float32)
-        error = np.empty(N)
-        kernels.encode_columns(self._matrix, self.norms, self._codes, self._scale, error)
-        summation = (m + 4) * 2.0**-24
-        self._error = 1.001 * (error + summation * (1 + error))
-        self._upper = np.empty(N)
 
 
 class LADSelector(Selector):
@@ -203,7 +235,8 @@ class LADSelector(Selector):
         """Return one :class:`Choice` for each fit."""
         return [self._choose(fit) for fit in fits]
 
-    def _choose(self, fit):
+    def gains(self, fit):
+        """Return the gains of all columns, those in the support included."""
         coef = np.zeros(self.norms.size)
         coef[fit.support] = fit.coef * self.norms[fit.support]
         gains = np.empty(self.norms.size)
@@ -218,6 +251,10 @@ class LADSelector(Selector):
                 self._l0,
                 gains[here],
             )
+        return gains
+
+    def _choose(self, fit):
+        gains = self.gains(fit)
         inside = np.zeros_like(gains)
         inside[fit.support] = gains[fit.support]
         gains[fit.support] = 0
