@@ -54,7 +54,7 @@ def _skip_members_of_others(app, what, name, obj, skip, options):
 def _escape_shapes(app, what, name, obj, options, lines):
     """Keep reStructuredText from reading ``(n_features_in_,)`` in a type as a link."""
     for i, line in enumerate(lines):
-        if "``" not in line:
+        if "``" not in line and ">>>" not in line:
             lines[i] = re.sub(r"(?<=\w)_(?=[,)])", r"\\_", line)
 
 

@@ -21,33 +21,22 @@ from sklearn.linear_model import Lasso
 from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import MinMaxScaler
 
 from sparseopt.linear_model import LADLasso, SquareRootLasso, WeightedLasso, WeightedOMP
-from sparseopt.preprocessing import (
-    OrthogonalPolynomialFeatures,
-    hyperbolic_cross,
-    intrinsic_weights,
-)
+from sparseopt.preprocessing import OrthogonalPolynomialFeatures
 
 CORRUPTION = (0.0, 0.05, 0.1, 0.2, 0.3)
 SHOWN = (0.0, 0.1)  # the two runs of the score table
-ORDER = 3  # of the hyperbolic cross: univariate cubics and all pairs
 
 
-def make_pipeline_and_grids(n_features):
+def make_pipeline_and_grids(X):
     """Return the pipeline and one parameter grid a model, by the model's name."""
-    index_set = hyperbolic_cross(n_features, ORDER)
-    index_set = index_set[index_set.any(axis=1)]  # the intercept stands for the constant
-    pipeline = Pipeline(
-        [
-            ("scale", MinMaxScaler(feature_range=(-1, 1), clip=True)),
-            ("polynomials", OrthogonalPolynomialFeatures("legendre", index_set=index_set)),
-            ("model", Lasso()),
-        ]
-    )
-    # Polynomials of higher degree are larger and wilder: they pay a higher penalty.
-    weights = intrinsic_weights("legendre", index_set)
+    # The hyperbolic cross of degree 3: polynomials of single variables, and all pairs. The
+    # model's intercept stands for the constant.
+    features = OrthogonalPolynomialFeatures("legendre", degree=3, include_bias=False)
+    pipeline = Pipeline([("polynomials", features), ("model", Lasso())])
+    # Polynomials of higher degree are wilder: their intrinsic weights penalise them more.
+    weights = clone(features).fit(X).weights_
     alphas = np.geomspace(0.3, 30, 8)
     grids = {
         "Lasso (scikit-learn)": {
@@ -155,7 +144,7 @@ def main():
 
     X, y = load_diabetes(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=1 / 3, random_state=0)
-    pipeline, grids = make_pipeline_and_grids(X.shape[1])
+    pipeline, grids = make_pipeline_and_grids(X_train)
 
     print("Compiling the kernels that are not on disk yet ...", flush=True)
     start = time.perf_counter()

@@ -13,37 +13,24 @@ show what that is worth on the diabetes data.
 # %%
 # Polynomial features in a pipeline
 # ---------------------------------
-# Legendre polynomials live on [-1, 1], so the variables are scaled there first. The
-# hyperbolic cross holds the univariate polynomials up to a degree and fewer and fewer of the
-# interactions; its constant term is dropped, because the model has an intercept.
+# The transformer learns each variable's interval, on which Legendre polynomials live. The
+# hyperbolic cross holds the polynomials of single variables up to a degree, and fewer and
+# fewer of the interactions; its constant term is dropped, because the model has an intercept.
 import numpy as np
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import MinMaxScaler
 
 from sparseopt.linear_model import WeightedLasso
-from sparseopt.preprocessing import (
-    OrthogonalPolynomialFeatures,
-    hyperbolic_cross,
-    intrinsic_weights,
-)
+from sparseopt.preprocessing import OrthogonalPolynomialFeatures
 
-X, y = load_diabetes(return_X_y=True)
+X, y = load_diabetes(return_X_y=True, as_frame=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
-index_set = hyperbolic_cross(X.shape[1], 5)
-index_set = index_set[index_set.any(axis=1)]
-weights = intrinsic_weights("legendre", index_set)
-
-pipeline = Pipeline(
-    [
-        ("scale", MinMaxScaler(feature_range=(-1, 1), clip=True)),
-        ("polynomials", OrthogonalPolynomialFeatures("legendre", index_set=index_set)),
-        ("lasso", WeightedLasso()),
-    ]
-)
-print(f"{len(index_set)} polynomials of {X.shape[1]} variables for {len(X_train)} patients")
+features = OrthogonalPolynomialFeatures("legendre", degree=5, include_bias=False)
+weights = features.fit(X_train).weights_
+pipeline = Pipeline([("polynomials", features), ("lasso", WeightedLasso())])
+print(f"{len(weights)} polynomials of {X.shape[1]} variables for {len(X_train)} patients")
 
 # %%
 # The search
@@ -85,6 +72,6 @@ plt.show()
 
 # %%
 # The terms that the winner kept, largest first.
-names = search.best_estimator_[:-1].get_feature_names_out(load_diabetes().feature_names)
+names = search.best_estimator_[:-1].get_feature_names_out()
 for j in np.argsort(-np.abs(best.coef_))[:8]:
-    print(f"{names[j]:>12} {best.coef_[j]:8.2f}")
+    print(f"{names[j]:<16} {best.coef_[j]:8.2f}")
