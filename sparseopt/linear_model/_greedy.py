@@ -16,12 +16,10 @@ and when to stop. Plain OMP selects by ``|a_j^H r| / ||a_j||``, weighted OMP by 
 
 import math
 import warnings
-from numbers import Integral
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import OptimizeResult
-from scipy.special import ndtri
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import (
@@ -34,57 +32,21 @@ from sparseopt._core import (
     is_numpy,
     iterate,
 )
+from sparseopt.linear_model._greedy_batch import batched_path
 from sparseopt.linear_model._greedy_delta import check_loss, check_penalty
+from sparseopt.linear_model._greedy_options import (
+    COMPRESS_STEPS,
+    LOSSES,
+    MESSAGES,
+    NATURAL_STOPS,
+    RELATIVE_RESOLUTION,
+    SMALLEST_OMP_WEIGHT,
+    check_lam,
+    noise_blind_lam,
+    support_limit,
+)
 from sparseopt.linear_model._greedy_problem import LADProblem, LeastSquaresProblem
-from sparseopt.linear_model._greedy_selection import RELATIVE_RESOLUTION
 from sparseopt.linear_model._kernels.cpu import TIE
-
-LOSSES = ("omp", "lasso", "sqrt_lasso", "lad_lasso")
-
-# Weighted OMP divides by the weight; this stands for the weight 0 ("never penalised").
-SMALLEST_OMP_WEIGHT = 1e-100
-
-# A QR decomposition costs as much as this many selections for each feature.
-COMPRESS_STEPS = 2.5
-
-_NATURAL_STOPS = ("no_decrease", "in_support", "n_nonzero_coefs", "rank_deficient")
-
-_MESSAGES = {
-    "no_decrease": "no coefficient can lower the penalised loss",
-    "in_support": "the largest gain belongs to a column that is already in the support",
-    "n_nonzero_coefs": "the support has n_nonzero_coefs columns",
-    "tol": "the squared residual norm is at most tol",
-    "rank_deficient": "every further column depends on those in the support",
-    "max_iter": "max_iter steps were made",
-    "callback": "the callback stopped the run",
-}
-
-
-def noise_blind_lam(n_samples, n_features, *, complex_data=False):
-    """Return the level of the square-root loss with l1 penalty that suits any noise level.
-
-    ``tau`` is the universal level of the square-root LASSO on unit-norm columns; a new index
-    enters the greedy path iff ``max |c_j| / ||r|| > 2 lam sqrt(1 - lam^2) = tau``.
-
-    Parameters
-    ----------
-    n_samples : float
-        Number of samples (the sum of their weights), less 1 with an intercept.
-    n_features : int
-        Number of columns.
-    complex_data : bool, default=False
-        Whether the data are complex.
-
-    Returns
-    -------
-    lam : float
-        ``sin(asin(min(tau, 1)) / 2)``.
-    """
-    if complex_data:
-        tau = 1.1 * math.sqrt(math.log(n_features / 0.05) / max(n_samples, 1))
-    else:
-        tau = 1.1 * -ndtri(0.05 / (2 * n_features)) / math.sqrt(max(n_samples, 1))
-    return math.sin(math.asin(min(tau, 1.0)) / 2)
 
 
 def weighted_omp_path(
@@ -200,17 +162,19 @@ def weighted_omp_path(
         )
     xp = array_namespace(A, y)
     if not is_numpy(xp):
-        from sparseopt.linear_model._greedy_batch import batched_path
-
+        if loss == "lad_lasso" or allow_removal or callback is not None:
+            raise ValueError(
+                "loss='lad_lasso', allow_removal=True and callback need NumPy arrays, got "
+                f"arrays of {xp.__name__}."
+            )
         return batched_path(
             xp, A, y, loss=loss, penalty=penalty, lam=lam, weights=weights,
-            n_nonzero_coefs=n_nonzero_coefs, tol=tol, max_iter=max_iter,
-            allow_removal=allow_removal, normalize=normalize, fit_intercept=fit_intercept,
-            sample_weight=sample_weight, callback=callback,
+            n_nonzero_coefs=n_nonzero_coefs, tol=tol, max_iter=max_iter, normalize=normalize,
+            fit_intercept=fit_intercept, sample_weight=sample_weight,
         )  # fmt: skip
     A, targets, sample_weight = _check_data(A, y, sample_weight, loss)
     weights = check_penalty_weights(weights, A.shape[1], X=A)
-    limit = _support_limit(n_nonzero_coefs, tol, loss, A.shape[1])
+    limit = support_limit(n_nonzero_coefs, tol, loss, A.shape[1])
     tol = None if tol is None else check_nonnegative(tol, "tol")
     check_lam(lam, loss, penalty)
     problem = make_problem(
@@ -420,9 +384,9 @@ class Pursuit:
             fun=path.losses[-1],
             certificate=path.fit.squared_residual,
             nit=k,
-            success=(reason == "tol") if self.tol is not None else reason in _NATURAL_STOPS,
+            success=(reason == "tol") if self.tol is not None else reason in NATURAL_STOPS,
             status=status.get(reason, Status.CONVERGED),
-            message=f"The path ended after {k} steps: {_MESSAGES[reason]}.",
+            message=f"The path ended after {k} steps: {MESSAGES[reason]}.",
             history={name: values[: k + 1] for name, values in history.items()},
         )
 
@@ -436,7 +400,7 @@ class Pursuit:
             warnings.warn(
                 f"weighted_omp_path reached squared residual norm {worst.certificate:.3g} "
                 f"(tolerance {self.tol:.3g}) after {worst.nit} steps: "
-                f"{_MESSAGES[worst.stop_reason]}. Increase tol, n_nonzero_coefs or max_iter, or "
+                f"{MESSAGES[worst.stop_reason]}. Increase tol, n_nonzero_coefs or max_iter, or "
                 "decrease lam.",
                 ConvergenceWarning,
                 stacklevel=4,
@@ -485,41 +449,3 @@ def _check_data(A, y, sample_weight, loss):
     if loss == "lad_lasso" and np.iscomplexobj(targets):
         raise ValueError("loss='lad_lasso' accepts real data only, got complex values.")
     return A, targets, sample_weight
-
-
-def check_lam(lam, loss, penalty):
-    """Return the strength as a number, or "auto" where there is a noise-blind level."""
-    if isinstance(lam, str):
-        if lam != "auto":
-            raise ValueError(f"lam must be a number >= 0 or 'auto', got {lam!r}.")
-        if loss == "omp":
-            return 0.0
-        if (loss, penalty) != ("sqrt_lasso", "l1"):
-            raise ValueError(
-                "lam='auto' is the noise-blind level of loss='sqrt_lasso', penalty='l1'; give "
-                f"a number for loss={loss!r}, penalty={penalty!r}."
-            )
-        return lam
-    lam = check_nonnegative(lam, "lam")
-    if loss == "omp" and lam != 0:
-        raise ValueError(f"loss='omp' has no penalty: lam must be 'auto' or 0, got {lam!r}.")
-    return lam
-
-
-def _support_limit(n_nonzero_coefs, tol, loss, n_features):
-    """Return the largest size of the support that was asked for, or None."""
-    if n_nonzero_coefs is None:
-        return max(n_features // 10, 1) if loss == "omp" and tol is None else None
-    if not isinstance(n_nonzero_coefs, Integral) or isinstance(n_nonzero_coefs, bool):
-        raise TypeError(f"n_nonzero_coefs must be an integer or None, got {n_nonzero_coefs!r}.")
-    if n_nonzero_coefs < 0:
-        raise ValueError(f"n_nonzero_coefs must be >= 0, got {n_nonzero_coefs!r}.")
-    if n_nonzero_coefs > n_features:
-        warnings.warn(
-            f"n_nonzero_coefs={n_nonzero_coefs} is larger than the number of features: "
-            f"{n_features} is used.",
-            UserWarning,
-            stacklevel=4,
-        )
-        return n_features
-    return int(n_nonzero_coefs)

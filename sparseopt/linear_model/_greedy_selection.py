@@ -16,10 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sparseopt.linear_model._greedy_options import RELATIVE_RESOLUTION
 from sparseopt.linear_model._kernels import cpu as kernels
-
-# A gain counts if it exceeds rounding: residuals are trusted down to this share of the data.
-RELATIVE_RESOLUTION = 1e-12
 
 RULES = {
     ("omp", "l0"): kernels.OMP,

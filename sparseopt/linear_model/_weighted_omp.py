@@ -8,8 +8,9 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 from sparseopt._core import FitReporter, fitting
 from sparseopt.linear_model._base import SparseLinearRegressor
-from sparseopt.linear_model._greedy import LOSSES, weighted_omp_path
+from sparseopt.linear_model._greedy import weighted_omp_path
 from sparseopt.linear_model._greedy_delta import PENALTIES
+from sparseopt.linear_model._greedy_options import LOSSES
 
 
 class WeightedOMP(SparseLinearRegressor):

@@ -1,0 +1,97 @@
+"""The options of greedy pursuit: their names, their checks, and the noise-blind strength."""
+
+import math
+import warnings
+from numbers import Integral
+
+from scipy.special import ndtri
+
+from sparseopt._core import check_nonnegative
+
+LOSSES = ("omp", "lasso", "sqrt_lasso", "lad_lasso")
+
+# Weighted OMP divides by the weight; this stands for the weight 0 ("never penalised").
+SMALLEST_OMP_WEIGHT = 1e-100
+
+# A QR decomposition costs as much as this many selections for each feature.
+COMPRESS_STEPS = 2.5
+
+NATURAL_STOPS = ("no_decrease", "in_support", "n_nonzero_coefs", "rank_deficient")
+
+MESSAGES = {
+    "no_decrease": "no coefficient can lower the penalised loss",
+    "in_support": "the largest gain belongs to a column that is already in the support",
+    "n_nonzero_coefs": "the support has n_nonzero_coefs columns",
+    "tol": "the squared residual norm is at most tol",
+    "rank_deficient": "every further column depends on those in the support",
+    "max_iter": "max_iter steps were made",
+    "callback": "the callback stopped the run",
+}
+
+# A gain counts if it exceeds rounding: residuals are trusted down to this share of the data.
+RELATIVE_RESOLUTION = 1e-12
+
+
+def noise_blind_lam(n_samples, n_features, *, complex_data=False):
+    """Return the level of the square-root loss with l1 penalty that suits any noise level.
+
+    ``tau`` is the universal level of the square-root LASSO on unit-norm columns; a new index
+    enters the greedy path iff ``max |c_j| / ||r|| > 2 lam sqrt(1 - lam^2) = tau``.
+
+    Parameters
+    ----------
+    n_samples : float
+        Number of samples (the sum of their weights), less 1 with an intercept.
+    n_features : int
+        Number of columns.
+    complex_data : bool, default=False
+        Whether the data are complex.
+
+    Returns
+    -------
+    lam : float
+        ``sin(asin(min(tau, 1)) / 2)``.
+    """
+    if complex_data:
+        tau = 1.1 * math.sqrt(math.log(n_features / 0.05) / max(n_samples, 1))
+    else:
+        tau = 1.1 * -ndtri(0.05 / (2 * n_features)) / math.sqrt(max(n_samples, 1))
+    return math.sin(math.asin(min(tau, 1.0)) / 2)
+
+
+def check_lam(lam, loss, penalty):
+    """Return the strength as a number, or "auto" where there is a noise-blind level."""
+    if isinstance(lam, str):
+        if lam != "auto":
+            raise ValueError(f"lam must be a number >= 0 or 'auto', got {lam!r}.")
+        if loss == "omp":
+            return 0.0
+        if (loss, penalty) != ("sqrt_lasso", "l1"):
+            raise ValueError(
+                "lam='auto' is the noise-blind level of loss='sqrt_lasso', penalty='l1'; give "
+                f"a number for loss={loss!r}, penalty={penalty!r}."
+            )
+        return lam
+    lam = check_nonnegative(lam, "lam")
+    if loss == "omp" and lam != 0:
+        raise ValueError(f"loss='omp' has no penalty: lam must be 'auto' or 0, got {lam!r}.")
+    return lam
+
+
+def support_limit(n_nonzero_coefs, tol, loss, n_features):
+    """Return the largest size of the support that was asked for, or None."""
+    if n_nonzero_coefs is None:
+        return max(n_features // 10, 1) if loss == "omp" and tol is None else None
+    if not isinstance(n_nonzero_coefs, Integral) or isinstance(n_nonzero_coefs, bool):
+        raise TypeError(f"n_nonzero_coefs must be an integer or None, got {n_nonzero_coefs!r}.")
+    if n_nonzero_coefs < 0:
+        raise ValueError(f"n_nonzero_coefs must be >= 0, got {n_nonzero_coefs!r}.")
+    if n_nonzero_coefs > n_features:
+        warnings.warn(
+            f"n_nonzero_coefs={n_nonzero_coefs} is larger than the number of features: "
+            f"{n_features} is used.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return n_features
+    return int(n_nonzero_coefs)
