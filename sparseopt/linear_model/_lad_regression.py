@@ -112,34 +112,38 @@ def optimise_vertex(vertex, n_columns, max_pivots):
     pivots : int
         Number of pivots made.
     """
-    stall_limit = 10 + int(vertex.size[0])
     original = vertex.target.copy()
     random = np.random.default_rng(0)
     total = 0
-    status = STALLED
-    for limit in (stall_limit, 10 * stall_limit):
+    for _ in range(3):
         status, pivots = pivot_to_optimum(
-            vertex, n_columns, max_pivots - total, SLOPE_TOLERANCE, limit
+            vertex, n_columns, max_pivots - total, SLOPE_TOLERANCE, stall_limit(vertex)
         )
         total += pivots
         if status != STALLED:
-            break
-        _untie(vertex, random)
+            return status, total
+        untie(vertex, random)
         status, pivots = pivot_to_optimum(
-            vertex, n_columns, max_pivots + 10 * limit, SLOPE_TOLERANCE, 100 * limit
+            vertex, n_columns, max_pivots - total, SLOPE_TOLERANCE, max_pivots
         )
         total += pivots
         vertex.target[:] = original
         if status == BREAKDOWN or not refactorise(vertex):
             return BREAKDOWN, total
         solve_dual(vertex)
-        if total >= max_pivots:
-            break
     return status, total
 
 
-def _untie(vertex, random):
-    """Move residuals and active coefficients away from zero, keeping the vertex."""
+def stall_limit(vertex):
+    """Return how many pivots in a row may leave the objective as it is."""
+    return 10 + int(vertex.size[0])
+
+
+def untie(vertex, random):
+    """Move residuals and active coefficients away from zero, keeping the vertex.
+
+    Changes the target, by a relative 1e-10 at random.
+    """
     amount = 1e-10 * max(np.abs(vertex.target).max(), np.finfo(float).tiny)
     active = vertex.active[: vertex.size[0]]
     step = vertex.column_sign[active] * random.uniform(0.5, 1.0, active.size) * amount

@@ -12,6 +12,10 @@ from numba import njit
 # A reassociated sum is a vector loop; NaN and infinities keep their meaning.
 SUMS = {"reassoc", "contract"}
 
+# Residuals below this share of the largest target may be rounding. Columns are scaled to norms
+# near 1, so that it bounds the rounding of coefficients as well.
+RELATIVE_NOISE = 1e-12
+
 
 class Vertex(NamedTuple):
     """A vertex of the problem with q columns and m rows; k is at most ``len(rows)``.
@@ -132,18 +136,18 @@ def refactorise(vertex):
                 value += inverse[p, i] * vertex.residual[vertex.rows[i]]
             vertex.coef[vertex.active[p]] += value
     _subtract_fit(vertex)
-    # Residuals of rounding size keep the side on which they were.
-    size = 0.0
+    # Residuals and coefficients of rounding size keep the side on which they were.
+    noise = 0.0
     for i in range(vertex.target.shape[0]):
-        size = max(size, abs(vertex.target[i]))
+        noise = max(noise, RELATIVE_NOISE * abs(vertex.target[i]))
     for i in range(vertex.target.shape[0]):
         if vertex.row_sign[i] == 0.0:
             vertex.residual[i] = 0.0
-        elif vertex.row_sign[i] * vertex.residual[i] < -1e-13 * size:
+        elif vertex.row_sign[i] * vertex.residual[i] < -noise:
             vertex.row_sign[i] = -vertex.row_sign[i]
     for p in range(k):
         j = vertex.active[p]
-        if vertex.column_sign[j] * vertex.coef[j] < 0.0 and not vertex.nonnegative[j]:
+        if vertex.column_sign[j] * vertex.coef[j] < -noise and not vertex.nonnegative[j]:
             vertex.column_sign[j] = -vertex.column_sign[j]
     return True
 
