@@ -1,0 +1,1 @@
+"""Comparisons with other packages and with published results."""

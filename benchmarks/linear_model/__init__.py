@@ -1,0 +1,1 @@
+"""Benchmarks of the sparse linear models: one benchopt folder a problem."""
