@@ -31,8 +31,7 @@ class Objective(BaseObjective):
             "value": np.linalg.norm(residual) / np.linalg.norm(self.y),
             "accuracy": correlation / np.linalg.norm(self.y),
             "n_atoms": chosen.sum(axis=0).max(),
-            "true_atoms_found": (chosen & (self.true_coef != 0)).sum()
-            / (self.true_coef != 0).sum(),
+            "true_atoms_found": (chosen & true).sum() / true.sum(),
         }
 
     def get_one_result(self):
