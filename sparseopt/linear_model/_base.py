@@ -1,5 +1,7 @@
 """What the linear estimators share: validation of data, prediction, fitted shapes."""
 
+import functools
+
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.callback import CallbackSupportMixin
@@ -44,11 +46,9 @@ class SparseLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMix
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=X.dtype, ensure_non_negative=True
             )
-            if not np.sum(sample_weight) > 0:
-                raise ValueError("sample_weight must have a positive sum, got only zeros.")
         return X, targets, sample_weight
 
-    def _fit_targets(self, data, solve, *, max_iter=None):
+    def _fit_targets(self, data, solve, *, max_iter=None, intercept=None):
         """Solve for each target and store what all linear estimators store.
 
         Parameters
@@ -61,6 +61,9 @@ class SparseLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMix
             earlier coefficient vector under ``warm_start``, else None.
         max_iter : int, optional
             Largest number of iterations of one solve, for progress bars.
+        intercept : callable, optional
+            ``intercept(target, coef)`` lets callbacks evaluate a single-target model
+            during the fit.
 
         Returns
         -------
@@ -75,14 +78,20 @@ class SparseLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMix
             self, X, y, sample_weight=sample_weight, n_tasks=len(targets), max_iter=max_iter
         ) as reporter:
             for number, (target, start) in enumerate(zip(targets, starts, strict=True)):
-                with reporter.task(f"target {number}") as callback:
+                attributes = None
+                if intercept is not None and self._single_target:
+                    attributes = functools.partial(_linear_attributes, intercept, target)
+                with reporter.task(f"target {number}", attributes) as callback:
                     results.append(solve(target, start, callback))
+            self._store(results)
+        return results
+
+    def _store(self, results):
         self.coef_ = self._per_target([result.x for result in results])
         self.intercept_ = self._per_target([result.intercept for result in results])
         self.dual_gap_ = self._per_target([result.dual_gap for result in results])
         self.n_iter_ = max(result.nit for result in results)
         self.history_ = self._per_target([result.history for result in results])
-        return results
 
     def _per_target(self, values):
         """Return the single target's value, or all values, as an array if they are numbers."""
@@ -124,3 +133,7 @@ class SparseLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMix
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _linear_attributes(intercept, target, coef):
+    return {"coef_": coef, "intercept_": intercept(target, coef)}

@@ -96,8 +96,8 @@ def weighted_lasso_path(
     >>> X = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     >>> path = weighted_lasso_path(X, X @ [1.0, 0.5], alphas=[0.4, 0.1])
     >>> path.coefs.round(2)
-    array([[0.43, 0.9 ],
-           [0.  , 0.4 ]])
+    array([[0.6, 0.9],
+           [0.1, 0.4]])
     """
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
     weights = check_penalty_weights(weights, X.shape[1], dtype=y.real.dtype)
@@ -278,7 +278,10 @@ class WeightedLasso(SparseLinearRegressor):
             result.intercept = design.intercept(result.x, mean)
             return result
 
-        self._fit_targets(data, solve, max_iter=self.max_iter)
+        def intercept(target, coef):
+            return design.intercept(coef, design.transform_target(target)[1])
+
+        self._fit_targets(data, solve, max_iter=self.max_iter, intercept=intercept)
         return self
 
 

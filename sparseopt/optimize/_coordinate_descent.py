@@ -40,6 +40,11 @@ SMALLEST_WORKING_SET = 100
 GROWTH = 2
 EPOCHS_PER_ROUND = 5
 MAX_ROUNDS = 40
+MAX_NEWTON_STEPS = 10
+CONTINUATION_START = 200  # times the strength: where a cold start begins to hurt
+CONTINUATION_RATIO = 0.3
+CONTINUATION_GAP = 1e-2  # relative to the objective of the stage
+CONTINUATION_STEPS = 10
 INNER_FRACTION = 0.1  # of the current gap, the accuracy asked of a working-set solve
 
 
@@ -249,7 +254,7 @@ class _WorkingSetProblem:
         for _ in range(MAX_ROUNDS):
             if self._newton_pays():
                 rests = self._epochs(EPOCHS_PER_ROUND)
-                self._newton_step()
+                self._newton_steps()
             else:
                 rests = self._anderson_round()
             if rests or self._gap() <= target_gap:
@@ -283,26 +288,38 @@ class _WorkingSetProblem:
         epoch = 2 * self.x.size * self.residual.size
         return support <= self.parent.gram.max_features and support**3 / 3 <= 200 * epoch
 
+    def _newton_steps(self):
+        """Take Newton steps on the support while they run into sign changes."""
+        for _ in range(MAX_NEWTON_STEPS):
+            if not self._newton_step():
+                break
+
     def _newton_step(self):
-        """Minimise over the current support and signs; clip where a sign would change."""
+        """Move towards the minimiser over the current support and signs.
+
+        Coefficients whose sign would change are set to zero. Returns whether that
+        happened, so that another step on the smaller support is worth it.
+        """
         support = np.flatnonzero(self.x)
         if support.size == 0:
-            return
+            return False
         x, signs = self.x[support], np.sign(self.x[support])
         l1, ridge = self.table[:, support]
         gradient = self.block.correlate_positions(self.residual, support) - l1 * signs - ridge * x
         direction = self.parent.gram.solve(self.working_set[support], ridge, gradient)
         if direction is None:
-            return
+            return False
         before = self._objective(self.x, self.residual)
-        for length in (1.0, 0.5, 0.25):
-            trial = self.x.copy()
+        for length in (1.0, 0.5, _first_sign_change(x, direction)):
             moved = x + length * direction
-            trial[support] = np.where(moved * signs > 0, moved, 0)
+            crossed = moved * signs <= 0.5 * np.finfo(x.dtype).eps * np.abs(x)
+            trial = self.x.copy()
+            trial[support] = np.where(crossed, 0, moved)
             residual = self.residual - self.block.predict(support, trial[support] - x)
             if self._objective(trial, residual) < before:
                 self.x, self.residual = trial, residual
-                return
+                return bool(crossed.any()) and support.size > self.residual.size
+        return False
 
     def _anderson_round(self):
         """Run epochs one by one, then try their Anderson extrapolation."""
@@ -321,6 +338,12 @@ class _WorkingSetProblem:
         if self._objective(extrapolated, residual) < self._objective(self.x, self.residual):
             self.x, self.residual = extrapolated, residual
         return False
+
+
+def _first_sign_change(x, direction):
+    """Return the largest step length, at most 1, that changes no sign."""
+    against = x * direction < 0
+    return np.min(-x[against] / direction[against], initial=1.0)
 
 
 def _anderson_extrapolation(iterates):
@@ -435,12 +458,18 @@ def coordinate_descent(
     array([1.85, 0.  ])
     """
     _check_combination(Quadratic() if loss is None else loss, penalty)
-    tol = check_nonnegative(tol, "tol")
+    check_nonnegative(tol, "tol")
+    if max_iter < 1:
+        raise ValueError(f"max_iter must be at least 1, got {max_iter!r}.")
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
     design = make_design(X, sample_weight=sample_weight, fit_intercept=fit_intercept)
     target, target_mean = design.transform_target(y)
     problem = PenalizedLeastSquares(design, target)
     if coef_init is not None:
+        if np.shape(coef_init) != (X.shape[1],):
+            raise ValueError(
+                f"coef_init must have shape ({X.shape[1]},), got {np.shape(coef_init)}."
+            )
         problem.set_start(coef_init)
     result = solve_penalized(problem, penalty, max_iter=max_iter, tol=tol, callback=callback)
     result.intercept = design.intercept(result.x, target_mean)
@@ -456,6 +485,7 @@ def solve_penalized(problem, penalty, *, max_iter, tol, callback=None, warn=True
     weight = problem.design.total_weight
     table = weight * penalty.kernel_table(problem.x.size, problem.norms.dtype)
     unit = 0.5 * problem.target_norm_squared or 1.0
+    _approach(problem, penalty.kernel_code, table)
     start = problem.set_penalty(penalty.kernel_code, table)
     result = iterate(
         lambda state: _relative(state.step(), unit),
@@ -473,6 +503,30 @@ def solve_penalized(problem, penalty, *, max_iter, tol, callback=None, warn=True
     result.dual_gap = result.certificate * unit / weight
     result.dual = problem.dual
     return result
+
+
+def _approach(problem, code, table):
+    """Warm-start a weak penalty by rough solutions for stronger ones.
+
+    Close to interpolation a cold start lets in far more features than the solution
+    has; following the path keeps the support near its final size throughout.
+    """
+    l1 = table[0]
+    penalized = (l1 > 0) & np.isfinite(l1)
+    if problem.x.any() or not penalized.any():
+        return
+    problem.code = code
+    strongest = np.max(problem.slope(problem.correlations[penalized]) / l1[penalized])
+    if strongest < CONTINUATION_START:
+        return
+    factor = CONTINUATION_RATIO * strongest
+    while factor > 1 / CONTINUATION_RATIO**0.5:
+        problem.set_penalty(code, factor * table)
+        for _ in range(CONTINUATION_STEPS):
+            if problem.gap <= CONTINUATION_GAP * problem.primal:
+                break
+            problem.step()
+        factor *= CONTINUATION_RATIO
 
 
 def _relative(progress, unit):

@@ -53,15 +53,16 @@ class GramCache:
         self._gram[old_size:size, :old_size] = block[:old_size].conj().T
 
     def solve(self, features, ridge, rhs):
-        """Solve ``(Gram + diag(ridge)) d = rhs``; None if it is numerically singular."""
+        """Solve ``(Gram + diag(ridge)) d = rhs``; slightly damped if that is singular."""
         matrix = self.submatrix(features)
         matrix[np.diag_indices_from(matrix)] += ridge
-        factor, info = linalg.lapack.get_lapack_funcs(("potrf",), (matrix,))[0](
-            matrix, lower=True, overwrite_a=True
-        )
-        if info != 0:
-            return None
-        pivots = np.abs(np.diagonal(factor))
-        if not pivots.min() > np.sqrt(np.finfo(pivots.dtype).eps) * 1e-3 * pivots.max():
-            return None
-        return linalg.cho_solve((factor, True), rhs, check_finite=False)
+        scale = np.max(np.abs(np.diagonal(matrix)))
+        epsilon = np.finfo(scale.dtype).eps
+        (potrf,) = linalg.lapack.get_lapack_funcs(("potrf",), (matrix,))
+        for damping in (0.0, 1e2 * epsilon * len(matrix), np.sqrt(epsilon)):
+            damped = matrix.copy(order="F")
+            damped[np.diag_indices_from(damped)] += damping * scale
+            factor, info = potrf(damped, lower=True, overwrite_a=True)
+            if info == 0 and np.min(np.abs(np.diagonal(factor))) ** 2 > 10 * epsilon * scale:
+                return linalg.cho_solve((factor, True), rhs, check_finite=False)
+        return None

@@ -87,7 +87,9 @@ class ElasticNet:
         l1, ridge = self.kernel_table(x.size)
         modulus = np.maximum(x, 0) if self.positive else np.abs(x)
         shrunk = np.maximum(modulus - step * l1, 0) / (1 + step * ridge)
-        phase = np.divide(x, modulus, out=np.zeros_like(x, dtype=float), where=modulus > 0)
+        phase = np.divide(
+            x, modulus, out=np.zeros(x.shape, np.result_type(x, float)), where=modulus > 0
+        )
         return phase * shrunk
 
     def subdifferential_distance(self, x, gradient):
