@@ -2,6 +2,7 @@
 
 from sparseopt.linear_model._greedy import weighted_omp_path
 from sparseopt.linear_model._greedy_delta import greedy_delta
+from sparseopt.linear_model._lad_lasso import LADLasso, LADLassoCV, lad_lasso_path
 from sparseopt.linear_model._weighted_lasso import (
     WeightedLasso,
     WeightedLassoCV,
@@ -11,11 +12,14 @@ from sparseopt.linear_model._weighted_omp import WeightedOMP
 from sparseopt.linear_model._weighted_omp_cv import WeightedOMPCV
 
 __all__ = [
+    "LADLasso",
+    "LADLassoCV",
     "WeightedLasso",
     "WeightedLassoCV",
     "WeightedOMP",
     "WeightedOMPCV",
     "greedy_delta",
+    "lad_lasso_path",
     "weighted_lasso_path",
     "weighted_omp_path",
 ]

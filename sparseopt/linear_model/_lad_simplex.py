@@ -83,7 +83,8 @@ class PenalizedLAD:
 
     def __init__(self, X, y, *, weights, positive=False, sample_weight=None, fit_intercept=False):
         self._sparse = sparse.issparse(X)
-        self.X = sparse.csc_array(X) if self._sparse else X
+        X = sparse.csc_array(X) if self._sparse else X
+        self.X = X.astype(np.float64, copy=False)
         self.n_samples, self.n_features = X.shape
         self.fit_intercept = fit_intercept
         rows = np.ones(self.n_samples) if sample_weight is None else sample_weight
@@ -182,7 +183,8 @@ class PenalizedLAD:
             if strength <= smallest:
                 return
             if changed:
-                self._read_vertex()
+                self._dual_value = -math.inf
+                self._certify()
                 yield strength, self.x.copy()
 
     def _follow_path(self):
