@@ -100,10 +100,16 @@ def greedy_delta(A, y, coef, *, loss="lasso", penalty="l1", lam, weights=None):
         residual_norm,
         penalty_scale(xp, penalty, device_weights, safe),
     )
-    # A column of zeros has nothing to fit: all it can gain is its own penalty.
-    own = device_weights**2 if penalty == "l0" else device_weights * xp.abs(coef)
-    own = xp.where(coef != 0, lam * own, xp.zeros_like(gains))
-    return xp.where(usable, gains, own)
+    return xp.where(usable, gains, _own_penalty(xp, penalty, lam, device_weights, coef))
+
+
+def _own_penalty(xp, penalty, lam, weights, coef):
+    """Return the penalty of each coefficient: all that a column of zeros can gain."""
+    finite = xp.isfinite(weights)
+    weights = xp.where(finite, weights, xp.zeros_like(weights))
+    price = lam * (weights**2 if penalty == "l0" else weights * xp.abs(coef))
+    price = xp.where(finite, price, xp.full_like(price, xp.inf))
+    return xp.where(coef != 0, price, xp.zeros_like(price))
 
 
 def quadratic_delta(xp, loss, penalty, lam, correlations, coef, residual_norm, weights):
