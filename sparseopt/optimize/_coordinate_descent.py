@@ -36,8 +36,6 @@ from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 from sparseopt.optimize._working_blocks import working_block
 
 METHOD = "Coordinate descent"
-SMALLEST_WORKING_SET = 100
-GROWTH = 2
 EPOCHS_PER_ROUND = 5
 MAX_ROUNDS = 40
 MAX_NEWTON_STEPS = 10
@@ -181,7 +179,7 @@ class PenalizedLeastSquares:
         correlations = self.correlations
         point, correlations = self.dual_point(self.residual, self._correlate_candidates)
         slope = self.slope(correlations)
-        scale, value = self.scaled_dual(point, slope, self.table[:, self.candidates])
+        scale, value = self.scaled_dual(point, slope, self.table[:, self._at_candidates])
         self._scaled_slope = scale * slope
         if value > self.dual_value:
             self.dual_value = value
@@ -193,10 +191,15 @@ class PenalizedLeastSquares:
 
     def _correlate_candidates(self, point):
         if point is self.residual:
-            return self.correlations[self.candidates]
+            return self.correlations[self._at_candidates]
         out = np.empty_like(self.correlations)
         self.design.correlate_columns(point, self.candidates, out)
-        return out[self.candidates]
+        return out[self._at_candidates]
+
+    @property
+    def _at_candidates(self):
+        """Index of the candidates; a slice, which does not copy, while all are there."""
+        return slice(None) if self.candidates.size == self.x.size else self.candidates
 
     def _unpenalized_part(self, residual):
         columns = self.design.columns(self.unpenalized)
@@ -210,9 +213,9 @@ class PenalizedLeastSquares:
 
     def _screen(self):
         """Discard features that the gap-safe sphere test proves to be zero."""
-        candidates = self.candidates
-        reach = self._dual_slope + self.norms[candidates] * math.sqrt(2 * self.gap)
-        keep = (reach >= self.table[0, candidates]) | (self.x[candidates] != 0)
+        candidates, at = self.candidates, self._at_candidates
+        reach = self._dual_slope + self.norms[at] * math.sqrt(2 * self.gap)
+        keep = (reach >= self.table[0, at]) | (self.x[at] != 0)
         if np.count_nonzero(keep) < 0.9 * candidates.size:
             self.candidates = candidates[keep]
             self._dual_slope = self._dual_slope[keep]
@@ -220,11 +223,14 @@ class PenalizedLeastSquares:
             self._stale[candidates[~keep]] = True
 
     def _choose_working_set(self):
-        candidates = self.candidates
-        priority = (self.table[0, candidates] - self._scaled_slope) / self.norms[candidates]
-        kept = (self.x[candidates] != 0) | (self.table[0, candidates] == 0)
+        candidates, at = self.candidates, self._at_candidates
+        priority = (self.table[0, at] - self._scaled_slope) / self.norms[at]
+        kept = (self.x[at] != 0) | (self.table[0, at] == 0)
         priority[kept] = -math.inf
-        size = max(SMALLEST_WORKING_SET, GROWTH * np.count_nonzero(kept))
+        size = max(
+            self.design.smallest_working_set,
+            self.design.working_set_growth * np.count_nonzero(kept),
+        )
         if size >= candidates.size:
             return candidates
         return np.sort(candidates[np.argpartition(priority, size)[:size]])

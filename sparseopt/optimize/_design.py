@@ -87,6 +87,10 @@ class _Design:
 class DenseDesign(_Design):
     """A dense design, stored by columns."""
 
+    # An epoch over 100 columns costs as much as the rest of an outer iteration ...
+    smallest_working_set = 100
+    working_set_growth = 2
+
     def __init__(self, X, sample_weight, fit_intercept):
         super().__init__(X, sample_weight, fit_intercept)
         if fit_intercept:
@@ -124,6 +128,10 @@ class DenseDesign(_Design):
 
 class SparseDesign(_Design):
     """A sparse design, stored by columns and centred implicitly."""
+
+    # ... which is much more where columns are nearly empty.
+    smallest_working_set = 1200
+    working_set_growth = 3
 
     def __init__(self, X, sample_weight, fit_intercept):
         super().__init__(X, sample_weight, fit_intercept)
@@ -166,8 +174,13 @@ class SparseDesign(_Design):
 
     def gram(self, left, right):
         """Return ``X~[:, left]^H X~[:, right]`` as a dense array."""
-        product = (self.matrix[:, left].conj().T @ self.matrix[:, right]).toarray()
-        return product - np.outer(np.conj(self.loadings[left]), self.loadings[right])
+        out = np.outer(-np.conj(self.loadings[left]), self.loadings[right])
+        rows = self.matrix[:, left].tocsr()
+        cpu.add_sparse_gram(
+            rows.data, rows.indices, rows.indptr,
+            self.matrix.data, self.matrix.indices, self.matrix.indptr, right, out,
+        )  # fmt: skip
+        return out
 
     def columns(self, indices):
         """Return the centred columns ``indices`` as a dense matrix stored by columns."""

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import linalg
 
+from sparseopt.optimize._kernels import cpu
+
 
 class GramCache:
     """Gram matrix of a growing set of columns of a design.
@@ -36,8 +38,9 @@ class GramCache:
                 self._forget()
                 new = features
             self._extend(new)
-        slots = self._slot[features]
-        return self._gram[np.ix_(slots, slots)]
+        out = np.empty((features.size, features.size), dtype=self._gram.dtype, order="F")
+        cpu.principal_submatrix(self._gram, self._slot[features], out)
+        return out
 
     def _extend(self, new):
         old_size, size = self._features.size, self._features.size + new.size
@@ -54,15 +57,14 @@ class GramCache:
 
     def solve(self, features, ridge, rhs):
         """Solve ``(Gram + diag(ridge)) d = rhs``; slightly damped if that is singular."""
-        matrix = self.submatrix(features)
-        matrix[np.diag_indices_from(matrix)] += ridge
-        scale = np.max(np.abs(np.diagonal(matrix)))
+        diagonal = self.design.column_norms_squared[features] + ridge
+        scale = np.max(diagonal)
         epsilon = np.finfo(scale.dtype).eps
-        (potrf,) = linalg.lapack.get_lapack_funcs(("potrf",), (matrix,))
-        for damping in (0.0, 1e2 * epsilon * len(matrix), np.sqrt(epsilon)):
-            damped = matrix.copy(order="F")
-            damped[np.diag_indices_from(damped)] += damping * scale
-            factor, info = potrf(damped, lower=True, overwrite_a=True)
+        for damping in (0.0, 1e2 * epsilon * features.size, np.sqrt(epsilon)):
+            matrix = self.submatrix(features)
+            matrix[np.diag_indices_from(matrix)] = diagonal + damping * scale
+            (potrf,) = linalg.lapack.get_lapack_funcs(("potrf",), (matrix,))
+            factor, info = potrf(matrix, lower=True, overwrite_a=True, clean=False)
             if info == 0 and np.min(np.abs(np.diagonal(factor))) ** 2 > 10 * epsilon * scale:
                 return linalg.cho_solve((factor, True), rhs, check_finite=False)
         return None

@@ -105,3 +105,26 @@ def sparse_correlations(data, indices, indptr, loadings, direction_dot_r, column
         for k in range(indptr[j], indptr[j + 1]):
             total += np.conj(data[k]) * r[indices[k]]
         out[j] = total
+
+
+@njit(cache=True, nogil=True)
+def add_sparse_gram(left_data, left_indices, left_indptr, data, indices, indptr, right, out):
+    """Add ``A_left^H A[:, right]`` to ``out``, with ``A_left`` in CSR and ``A`` in CSC.
+
+    Only entries that meet in a row are multiplied: for each entry of a right column,
+    the row of ``A_left``.
+    """
+    for b in range(right.shape[0]):
+        for k in range(indptr[right[b]], indptr[right[b] + 1]):
+            row, value = indices[k], data[k]
+            for entry in range(left_indptr[row], left_indptr[row + 1]):
+                out[left_indices[entry], b] += np.conj(left_data[entry]) * value
+
+
+@njit(cache=True, nogil=True)
+def principal_submatrix(hermitian, indices, out):
+    """Write ``hermitian[indices][:, indices]`` to ``out``, which is stored by columns."""
+    for b in range(indices.shape[0]):
+        j = indices[b]
+        for a in range(indices.shape[0]):
+            out[a, b] = np.conj(hermitian[j, indices[a]])
