@@ -95,7 +95,8 @@ def weighted_omp_path(
     max_iter : int, default=None
         Largest number of steps. None means as many as the rank allows.
     allow_removal : bool, default=False
-        Also remove columns, whenever that lowers ``G`` most; needs ``penalty="l0"``.
+        Whether the path goes on at its natural end, where it may also remove columns if that
+        lowers ``G`` most; needs ``penalty="l0"``.
     normalize : bool, default=True
         Whether the penalty acts on the coefficients of the columns scaled to unit norm (the
         published formulas) or on the coefficients themselves. Results are always in the
@@ -284,37 +285,50 @@ class Pursuit:
         return self._progress()
 
     def _advance(self, path, choice):
-        fit = path.fit
-        if self.allow_removal and self.loss != "lad_lasso":
-            choice = choice._replace(**self._best_removal(fit))
-        inside = _comes_first(choice.inside_gain, choice.inside_index, choice.gain, choice.index)
-        gain, index = (choice.inside_gain, choice.inside_index) if inside else choice[:2]
-        if not gain > self._resolution(path):
-            path.stop_reason = "no_decrease"
-            return
-        if inside and not self.allow_removal:
-            path.stop_reason = "in_support"
-            return
-        if inside:
-            fit.remove(fit.support.index(index))
-        elif not fit.add(index, self.problem.column(index)):
-            path.stop_reason = "rank_deficient"
-            return
-        path.order.append(index)
-        path.removed.append(inside)
-        path.deltas.append(gain if self.loss != "omp" or self.scored else gain**2)
-        self._record(path)
+        if not path.may_remove:
+            reason = self._grow(path, choice)
+            # Removals begin where the path without them ends, so that they only improve on it.
+            path.may_remove = self.allow_removal and reason in ("no_decrease", "in_support")
+        if path.may_remove:
+            reason = self._grow_or_shrink(path, choice)
+        path.stop_reason = path.stop_reason or reason
 
-    def _record(self, path):
+    def _grow(self, path, choice):
+        """Add the selected column; return why it is not added, if so."""
+        if not max(choice.gain, choice.inside_gain) > self._resolution(path):
+            return "no_decrease"
+        if _comes_first(choice.inside_gain, choice.inside_index, choice.gain, choice.index):
+            return "in_support"
+        if not path.fit.add(choice.index, self.problem.column(choice.index)):
+            return "rank_deficient"
+        self._record(path, choice.index, choice.gain)
+        return None
+
+    def _grow_or_shrink(self, path, choice):
+        """Add or remove the column that lowers the objective most."""
+        fit = path.fit
+        if self.loss != "lad_lasso":
+            choice = choice._replace(**self._best_removal(fit))
+        if choice.inside_gain > choice.gain and choice.inside_gain > self._resolution(path):
+            fit.remove(fit.support.index(choice.inside_index))
+            self._record(path, choice.inside_index, choice.inside_gain, removed=True)
+            return None
+        return self._grow(path, choice._replace(inside_gain=0.0))
+
+    def _record(self, path, index=None, gain=None, *, removed=False):
         """Store the present fit as the next point of the path, and see whether it ends there."""
         fit = path.fit
+        if index is not None:
+            path.order.append(index)
+            path.removed.append(removed)
+            path.deltas.append(gain if self.loss != "omp" or self.scored else gain**2)
         path.supports.append(list(fit.support))
         path.coefs.append(fit.coef)
         path.losses.append(self._data_term(fit))
         path.intercepts.append(self.problem.intercept(fit, path.mean))
         if self.tol is not None and fit.squared_residual <= self.tol:
             path.stop_reason = "tol"
-        elif len(fit.support) >= self.limit and not self.allow_removal:
+        elif len(fit.support) >= self.limit:
             path.stop_reason = self.limit_reason
 
     def _best_removal(self, fit):
@@ -415,6 +429,7 @@ class _Path:
         self.order, self.removed, self.deltas = [], [], []
         self.supports, self.coefs, self.losses, self.intercepts = [], [], [], []
         self.stop_reason = None
+        self.may_remove = False
 
     def to_csr(self, n_features, dtype):
         """Return the coefficients along the path, one row a fit."""

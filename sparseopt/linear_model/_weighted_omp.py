@@ -61,7 +61,8 @@ class WeightedOMP(SparseLinearRegressor):
         ``n_features`` rows; "auto" does so where it is faster. Sparse data and
         ``loss="lad_lasso"`` never do.
     allow_removal : bool, default=False
-        Also remove features, whenever that lowers ``G`` most; needs ``penalty="l0"``.
+        Whether the path goes on at its natural end, where it may also remove features if that
+        lowers ``G`` most; needs ``penalty="l0"``.
 
     Attributes
     ----------
