@@ -50,7 +50,16 @@ CONTESTS = [
         accuracy=GAP,
     ),
     Contest(
-        "LAD-LASSO 300 x 2000, 0.1 of the largest alpha, exact",
+        "LAD-LASSO 300 x 2000, 0.3 of the largest alpha, exact",
+        folder="lad_lasso",
+        dataset="corrupted",
+        objective={"fraction": 0.3},
+        peers=("scikit-learn",),
+        aim=10.0,
+        accuracy=GAP,
+    ),
+    Contest(
+        "the same at 0.1, near the interpolation point",
         folder="lad_lasso",
         dataset="corrupted",
         objective={"fraction": 0.1},

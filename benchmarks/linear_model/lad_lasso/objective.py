@@ -14,7 +14,7 @@ class Objective(BaseObjective):
     min_benchopt_version = "1.7"
     sampling_strategy = "run_once"
     # alpha as a share of the smallest strength whose solution is zero.
-    parameters = {"fraction": [0.1]}
+    parameters = {"fraction": [0.3, 0.1]}
 
     def set_data(self, X, y):
         self.X, self.y = X, y

@@ -9,7 +9,7 @@ class Solver(BaseSolver):
 
     def set_objective(self, X, y, n_atoms):
         self.X, self.y = X, y
-        self.model = WeightedOMP("lasso", lam=0.0, n_nonzero_coefs=n_atoms, fit_intercept=False)
+        self.model = WeightedOMP("omp", n_nonzero_coefs=n_atoms, fit_intercept=False)
 
     def warm_up(self):
         self.run_once()
