@@ -70,8 +70,18 @@ class WeightedOMPCV(PathCV, WeightedOMP):
         Coefficients of the fit on all data.
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept.
-    support_, path_coefs_, path_intercepts_, losses_, deltas_, stop_reason_
-        As in :class:`WeightedOMP`, of the fit on all data.
+    support_ : ndarray of int or list of ndarray
+        Indices of the nonzero coefficients in the order of selection; one array a target.
+    path_coefs_ : csr_array of shape (n_iter_ + 1, n_features) or list of csr_array
+        Coefficients after each step of the fit on all data.
+    path_intercepts_ : ndarray of shape (n_iter_ + 1,) or list of ndarray
+        Intercepts after each step.
+    losses_ : ndarray of shape (n_iter_ + 1,) or list of ndarray
+        Data term after each step.
+    deltas_ : ndarray of shape (n_iter_,) or list of ndarray
+        Gain for which each column was selected.
+    stop_reason_ : str or list of str
+        Why the fit on all data ended, as in :class:`WeightedOMP`.
     n_iter_ : int
         Number of steps of the fit on all data.
     history_ : dict
