@@ -35,6 +35,7 @@ from sparseopt.linear_model._kernels.lad import (
     pivot_to_optimum,
 )
 from sparseopt.linear_model._kernels.lad_basis import refactorise, solve_dual
+from sparseopt.linear_model._lad_interior import guess_basis
 from sparseopt.linear_model._lad_regression import (
     SLOPE_TOLERANCE,
     make_vertex,
@@ -47,6 +48,8 @@ from sparseopt.linear_model._lad_regression import (
 COLUMNS_PER_STEP = 10
 PIVOTS_PER_STEP = 20
 LONGEST_TIE = 20  # pivots without a change of the solution on the path, for each sample
+PIVOTS_BEFORE_JUMP = 2  # for each sample
+LARGEST_JUMP = 50_000_000  # entries of a matrix that may be copied for it
 MAX_TIES = 5  # times that degenerate data are moved for one penalty
 VIOLATION = 10 * SLOPE_TOLERANCE  # of a dual bound, for a column of norm 1
 
@@ -116,6 +119,7 @@ class PenalizedLAD:
         self._pose(strength)
         self._dual_value = -math.inf
         self._n_ties = 0
+        self._n_pivots = 0
         return self._certify()
 
     def suggest(self, columns):
@@ -126,11 +130,14 @@ class PenalizedLAD:
 
     def step(self):
         """Enlarge the working set by the worst columns, and make some pivots."""
+        if self._n_pivots > PIVOTS_BEFORE_JUMP * self.n_samples + 100:
+            self._jump()
         self._load(self._most_violated())
         vertex = self._vertex
-        status, _ = pivot_to_optimum(
+        status, pivots = pivot_to_optimum(
             vertex, self._n_members, PIVOTS_PER_STEP, SLOPE_TOLERANCE, stall_limit(vertex)
         )
+        self._n_pivots += pivots
         if status == BREAKDOWN:
             return self._solve_without_vertex()
         if status == STALLED:
@@ -143,6 +150,36 @@ class PenalizedLAD:
                 return self._solve_without_vertex()
             return self._certify()
         return progress._replace(stalled=at_optimum)
+
+    def _jump(self):
+        """Go to the vertex that an interior point suggests, if it is better than this one.
+
+        Tried once for a penalty, when the simplex has made many pivots: every k x k basis is a
+        vertex, so that any guess will do.
+        """
+        self._n_pivots = -np.iinfo(int).max
+        penalised = np.flatnonzero(self._usable & (self.weights > 0))
+        free = np.flatnonzero(self._unpenalised)
+        too_large = self._sparse or penalised.size * self.n_samples > LARGEST_JUMP
+        if too_large or self._nonnegative.any() or 2 * free.size > self.n_samples:
+            return
+        A, F = self._scaled(penalised).T, self._scaled(free).T
+        guess = guess_basis(A, F, self.target, self._penalty(penalised) / self._scale[penalised])
+        if guess is None:
+            return
+        chosen, signs, rows = guess
+        before = (self.primal, self._vertex, self._members, self._position)
+        self._new_vertex(np.concatenate([free, penalised[chosen]]))
+        vertex, k = self._vertex, rows.size
+        vertex.size[0] = k
+        vertex.rows[:k], vertex.active[:k] = rows, np.arange(k)
+        vertex.row_sign[rows] = 0.0
+        vertex.column_sign[:k] = np.concatenate([np.ones(free.size), signs])
+        if refactorise(vertex):
+            self._certify()
+        if not self.primal < before[0]:
+            _, self._vertex, self._members, self._position = before
+            self._certify()
 
     def _is_untied(self):
         """Tell whether the vertex solves slightly moved data, to pass a degenerate corner."""
@@ -215,22 +252,26 @@ class PenalizedLAD:
             yield strength, changed
 
     def _begin(self):
-        """Go to the vertex of the unpenalised columns alone."""
-        capacity = min(self.n_samples, self.norms.size)
-        self._vertex = make_vertex(self.target, capacity, 2 * COLUMNS_PER_STEP)
-        self._members = np.empty(0, dtype=np.intp)
-        self._position = np.full(self.norms.size, -1)
+        """Go to the optimal vertex of the unpenalised columns alone."""
         self._lost_vertex = False
         self._strength = math.inf
         self._dual_value = -math.inf
         self._random = np.random.default_rng(0)
-        self._load(np.flatnonzero(self._unpenalised))
+        self._new_vertex(np.flatnonzero(self._unpenalised))
         status, _ = optimise_vertex(
             self._vertex, self._n_members, 100 * (self.n_samples + self._n_members)
         )
         if status == BREAKDOWN:
             self._solve_without_vertex()
         self._read_vertex()
+
+    def _new_vertex(self, columns):
+        """Go to the vertex b = 0, with ``columns`` as the working set."""
+        capacity = min(self.n_samples, self.norms.size)
+        self._vertex = make_vertex(self.target, capacity, 2 * COLUMNS_PER_STEP)
+        self._members = np.empty(0, dtype=np.intp)
+        self._position = np.full(self.norms.size, -1)
+        self._load(columns)
 
     @property
     def _n_members(self):
@@ -253,18 +294,22 @@ class PenalizedLAD:
         start, stop = self._n_members, self._n_members + columns.size
         self._reserve(stop)
         vertex = self._vertex
-        features = columns[columns < self.n_features]
-        block = self.X[:, features]
-        vertex.columns[start : start + features.size] = (
-            block.toarray() if self._sparse else block
-        ).T
-        vertex.columns[start + features.size : stop] = 1.0  # the intercept
-        vertex.columns[start:stop] *= self.row_scale / self._scale[columns, None]
+        vertex.columns[start:stop] = self._scaled(columns)
         vertex.nonnegative[start:stop] = self._nonnegative[columns]
         vertex.scale[start:stop] = self.norms[columns] / self._scale[columns]
         self._position[columns] = np.arange(start, stop)
         self._members = np.concatenate([self._members, columns])
         vertex.penalty[start:stop] = self._penalty(columns) / self._scale[columns]
+
+    def _scaled(self, columns):
+        """Return columns of the weighted and scaled design, one in each row."""
+        is_feature = columns < self.n_features
+        block = self.X[:, columns[is_feature]]
+        scaled = np.ones((columns.size, self.n_samples))  # the intercept remains
+        scaled[is_feature] = (block.toarray() if self._sparse else block).T
+        scaled *= self.row_scale
+        scaled /= self._scale[columns, None]
+        return scaled
 
     def _reserve(self, n_columns):
         """Make room for columns in the arrays of the vertex."""
@@ -321,7 +366,9 @@ class PenalizedLAD:
             active = vertex.active[: vertex.size[0]]
             columns = self._members[active]
             self.x = np.zeros(self.norms.size)
-            self.x[columns] = vertex.coef[active] / self._scale[columns]
+            rounding = 1e-14 * np.abs(self.target).max()
+            values = np.where(np.abs(vertex.coef[active]) > rounding, vertex.coef[active], 0.0)
+            self.x[columns] = values / self._scale[columns]
         self._correlations = self._correlate(self._theta)
 
     def _correlate(self, theta):
@@ -396,17 +443,13 @@ class PenalizedLAD:
     def _solve_without_vertex(self):
         """Let HiGHS solve the whole problem; the next penalty starts from a new vertex."""
         used = np.flatnonzero(self._usable & np.isfinite(self._penalty()))
-        features = used[used < self.n_features]
-        block = self.X[:, features]
-        A = (self.row_scale[:, None] * (block.toarray() if self._sparse else block)).astype(float)
-        if used.size > features.size:
-            A = np.column_stack([A, self.row_scale])
         scale = self._scale[used]
+        A = self._scaled(used).T
         solution, self._theta = solve_linear_program(
-            A / scale, self.target, self._penalty(used) / scale, self._nonnegative[used]
+            A, self.target, self._penalty(used) / scale, self._nonnegative[used]
         )
         self.x = np.zeros(self.norms.size)
         self.x[used] = solution / scale
-        self._residual = self.target - A @ self.x[used]
+        self._residual = self.target - A @ solution
         self._lost_vertex = True
         return self._certify()._replace(stalled=True)

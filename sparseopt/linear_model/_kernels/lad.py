@@ -41,7 +41,7 @@ BREAKDOWN = 3
 SMALLEST_PIVOT = 1e-9
 
 # Pivots between two inversions from scratch, which end the accumulation of rounding.
-REFACTOR_EVERY = 40
+REFACTOR_EVERY = 80
 
 
 @njit(cache=True, nogil=True)
