@@ -55,7 +55,7 @@ def _escape_shapes(app, what, name, obj, options, lines):
     """Keep reStructuredText from reading ``(n_features_in_,)`` in a type as a link."""
     for i, line in enumerate(lines):
         if "``" not in line and ">>>" not in line:
-            lines[i] = re.sub(r"(?<=\w)_(?=[,)])", r"\\_", line)
+            lines[i] = re.sub(r"(?<=\w)_(?=[,)]| [+-])", r"\\_", line)
 
 
 def setup(app):

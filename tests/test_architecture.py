@@ -28,7 +28,8 @@ FLOORS = {
     "testing": 5,
 }
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
-OPTIONAL = ("cupy", "matplotlib", "dask", "distributed", "pandas", "rich", "networkx")
+# scikit-learn itself imports rich and pandas where they are installed.
+OPTIONAL = ("cupy", "matplotlib", "dask", "distributed", "networkx")
 
 
 def _imported_names(tree):

@@ -95,12 +95,12 @@ class OrthogonalPolynomialFeatures(TransformerMixin, BaseEstimator):
     kind : {"legendre", "chebyshev"}, default="legendre"
         Family of polynomials. ``"chebyshev"`` suits samples that are denser near the
         borders of the domain.
-    index_set : {"hyperbolic_cross", "total_degree", "tensor"} or array-like of shape \
-            (n_terms, n_features), default="hyperbolic_cross"
+    index_set : str or array-like of shape (n_terms, n_features), default="hyperbolic_cross"
         Which products to form. With :math:`\nu_k` the degree in feature k, and n the
-        ``degree``: :math:`\prod_k (\nu_k + 1) \le n + 1`,
-        :math:`\sum_k \nu_k \le n`, or :math:`\max_k \nu_k \le n`. An array gives the
-        degrees of each term itself; ``degree`` and ``max_terms`` are then ignored.
+        ``degree``: :math:`\prod_k (\nu_k + 1) \le n + 1` for ``"hyperbolic_cross"``,
+        :math:`\sum_k \nu_k \le n` for ``"total_degree"`` and :math:`\max_k \nu_k \le n` for
+        ``"tensor"``. An array gives the degrees of each term itself; ``degree`` and
+        ``max_terms`` are then ignored.
     degree : int, default=3
         Largest degree in a single feature.
     max_terms : int, optional

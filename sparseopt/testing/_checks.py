@@ -54,6 +54,12 @@ def check_sparseopt_estimator(estimator):
     ------
     AssertionError
         At the first failing check.
+
+    Examples
+    --------
+    >>> from sparseopt.preprocessing import OrthogonalPolynomialFeatures
+    >>> from sparseopt.testing import check_sparseopt_estimator
+    >>> check_sparseopt_estimator(OrthogonalPolynomialFeatures())
     """
     check_estimator(estimator)
     for check in estimator_checks(estimator):
@@ -72,6 +78,13 @@ def estimator_checks(estimator):
     -------
     checks : list of callable
         Each is called as ``check(name, estimator)``.
+
+    Examples
+    --------
+    >>> from sparseopt.linear_model import WeightedLasso
+    >>> from sparseopt.testing import estimator_checks
+    >>> estimator_checks(WeightedLasso())[0].__name__
+    'check_read_only_input'
     """
     tags = get_tags(estimator)
     checks = [
@@ -102,6 +115,24 @@ def parametrize_with_checks(estimators):
 
     The test function receives ``estimator`` and ``check``; scikit-learn's decorator of
     the same name covers scikit-learn's own checks.
+
+    Parameters
+    ----------
+    estimators : iterable of estimator instances
+        What to check.
+
+    Returns
+    -------
+    decorator : callable
+        Made by :func:`pytest.mark.parametrize`.
+
+    Examples
+    --------
+    >>> from sparseopt.linear_model import WeightedLasso
+    >>> from sparseopt.testing import parametrize_with_checks
+    >>> @parametrize_with_checks([WeightedLasso(), WeightedLasso(positive=True)])
+    ... def test_estimator(estimator, check):
+    ...     check(type(estimator).__name__, estimator)
     """
     import pytest
 
