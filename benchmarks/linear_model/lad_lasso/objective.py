@@ -38,8 +38,9 @@ class Objective(BaseObjective):
 
     def _dual_point(self, coef, residual, lam):
         support = np.abs(coef) > 1e-9 * np.abs(coef).max(initial=0.0)
-        interpolated = np.abs(residual) <= 1e-8 * np.abs(self.y).max()
-        dual_point = np.where(interpolated, 0.0, np.sign(residual))
+        interpolated = np.argsort(np.abs(residual))[: np.count_nonzero(support)]
+        dual_point = np.sign(residual)
+        dual_point[interpolated] = 0.0
         wanted = lam * np.sign(coef[support]) - self.X[:, support].T @ dual_point
         system = self.X[np.ix_(interpolated, support)].T
         dual_point[interpolated] = np.linalg.lstsq(system, wanted, rcond=None)[0]
