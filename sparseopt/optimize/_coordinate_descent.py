@@ -31,7 +31,7 @@ from scipy import linalg, optimize
 from sparseopt._core import Progress, check_nonnegative, check_regression_data, iterate
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._gram_cache import GramCache
-from sparseopt.optimize._losses import Quadratic
+from sparseopt.optimize._losses import SquaredLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 from sparseopt.optimize._working_blocks import working_block
 
@@ -418,7 +418,7 @@ def coordinate_descent(
         Target.
     penalty : L1 or ElasticNet
         Penalty with its strength and weights.
-    loss : Quadratic, optional
+    loss : SquaredLoss, optional
         The loss; half the mean squared error by default.
     sample_weight : ndarray of shape (n_samples,), optional
         Row weights :math:`s_i \ge 0`.
@@ -463,7 +463,7 @@ def coordinate_descent(
     >>> result.x.round(3)
     array([1.85, 0.  ])
     """
-    _check_combination(Quadratic() if loss is None else loss, penalty)
+    _check_combination(SquaredLoss() if loss is None else loss, penalty)
     check_nonnegative(tol, "tol")
     if max_iter < 1:
         raise ValueError(f"max_iter must be at least 1, got {max_iter!r}.")
@@ -540,9 +540,9 @@ def _relative(progress, unit):
 
 
 def _check_combination(loss, penalty):
-    if not isinstance(loss, Quadratic):
+    if not isinstance(loss, SquaredLoss):
         raise ValueError(
-            f"coordinate_descent solves for the Quadratic loss, not for {type(loss).__name__}."
+            f"coordinate_descent solves for the SquaredLoss loss, not for {type(loss).__name__}."
         )
     if not isinstance(penalty, ElasticNet):
         raise ValueError(

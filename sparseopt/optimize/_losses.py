@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
-QUADRATIC = 0
+SQUARED = 0
 
 
 @dataclass(frozen=True)
-class Quadratic:
+class SquaredLoss:
     r"""Half the mean squared error.
 
     .. math:: \frac{1}{2 \sum_i s_i} \sum_i s_i |y_i - z_i|^2
@@ -19,12 +19,12 @@ class Quadratic:
     Examples
     --------
     >>> import numpy as np
-    >>> from sparseopt.optimize import Quadratic
-    >>> Quadratic().value(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    >>> from sparseopt.optimize import SquaredLoss
+    >>> SquaredLoss().value(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
     1.0
     """
 
-    kernel_code: ClassVar[int] = QUADRATIC
+    kernel_code: ClassVar[int] = SQUARED
     operations: ClassVar[frozenset] = frozenset(
         {"value", "gradient", "hessian_diagonal", "lipschitz"}
     )

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from sklearn.linear_model import Lasso as SklearnLasso
 
-from sparseopt.optimize import L1, ElasticNet, Quadratic, coordinate_descent
+from sparseopt.optimize import L1, ElasticNet, SquaredLoss, coordinate_descent
 from sparseopt.optimize import _coordinate_descent as engine
 from sparseopt.optimize._design import make_design
 
@@ -370,7 +370,7 @@ def test_unknown_loss_and_penalty_are_refused_by_name():
     with pytest.raises(ValueError, match="Huber"):
         coordinate_descent(X, y, L1(0.1), loss=Huber())
     with pytest.raises(ValueError, match="Huber"):
-        coordinate_descent(X, y, Huber(), loss=Quadratic())
+        coordinate_descent(X, y, Huber(), loss=SquaredLoss())
 
 
 @pytest.mark.parametrize(

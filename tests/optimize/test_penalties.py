@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from sparseopt.optimize import L1, ElasticNet, Quadratic
+from sparseopt.optimize import L1, ElasticNet, SquaredLoss
 from sparseopt.optimize import _penalties as penalty_classes
 from sparseopt.optimize._kernels import penalties as penalty_kernels
 
@@ -123,7 +123,7 @@ def test_quadratic_loss_against_finite_differences():
     rng = np.random.default_rng(0)
     y, z = rng.standard_normal((2, 6))
     weights = rng.uniform(0.5, 2, 6)
-    loss = Quadratic()
+    loss = SquaredLoss()
     numerical = optimize.approx_fprime(z, lambda p: loss.value(y, p, weights), 1e-7)
     np.testing.assert_allclose(loss.gradient(y, z, weights), numerical, atol=1e-6)
     curvature = optimize.approx_fprime(z, lambda p: loss.gradient(y, p, weights), 1e-7)
