@@ -297,11 +297,11 @@ class Pursuit:
         """Add the selected column; return why it is not added, if so."""
         if not max(choice.gain, choice.inside_gain) > self._resolution(path):
             return "no_decrease"
-        if _comes_first(choice.inside_gain, choice.inside_index, choice.gain, choice.index):
+        if _comes_first(choice.inside_gain, choice.inside_index, choice.gain, choice.outside_index):
             return "in_support"
-        if not path.fit.add(choice.index, self.problem.column(choice.index)):
+        if not path.fit.add(choice.outside_index, self.problem.column(choice.outside_index)):
             return "rank_deficient"
-        self._record(path, choice.index, choice.gain)
+        self._record(path, choice.outside_index, choice.gain)
         return None
 
     def _grow_or_shrink(self, path, choice):

@@ -39,7 +39,7 @@ class Choice(NamedTuple):
     """The best move outside the support, and the best one inside; index -1 means none."""
 
     gain: float
-    index: int
+    outside_index: int
     inside_gain: float
     inside_index: int
 
