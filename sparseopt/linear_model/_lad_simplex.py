@@ -20,10 +20,13 @@ says where the next one is and which edge of the polytope leads to the next solu
     algorithm for parameter tuning. ICDM.
 """
 
+import contextlib
+import functools
 import math
 
 import numpy as np
 from scipy import sparse
+from threadpoolctl import ThreadpoolController
 
 from sparseopt._core import Progress
 from sparseopt.linear_model._kernels.lad import (
@@ -50,8 +53,14 @@ PIVOTS_PER_STEP = 20
 LONGEST_TIE = 20  # pivots without a change of the solution on the path, for each sample
 PIVOTS_BEFORE_JUMP = 2  # for each sample
 LARGEST_JUMP = 50_000_000  # entries of a matrix that may be copied for it
+SMALL = 4_000_000  # entries of a design for which BLAS threads cost more than they bring
 MAX_TIES = 5  # times that degenerate data are moved for one penalty
 VIOLATION = 10 * SLOPE_TOLERANCE  # of a dual bound, for a column of norm 1
+
+
+@functools.cache
+def _thread_pools():
+    return ThreadpoolController()  # finds the libraries once: limiting them is then cheap
 
 
 class PenalizedLAD:
@@ -164,7 +173,9 @@ class PenalizedLAD:
         if too_large or self._nonnegative.any() or 2 * free.size > self.n_samples:
             return
         A, F = self._scaled(penalised).T, self._scaled(free).T
-        guess = guess_basis(A, F, self.target, self._penalty(penalised) / self._scale[penalised])
+        penalty = self._penalty(penalised) / self._scale[penalised]
+        with self._blas_threads():
+            guess = guess_basis(A, F, self.target, penalty)
         if guess is None:
             return
         chosen, signs, rows = guess
@@ -375,9 +386,16 @@ class PenalizedLAD:
         """Return X' (s theta), and s' theta for the intercept; 2 n_samples n_features flops."""
         weighted = self.row_scale * theta
         correlations = np.empty(self.norms.size)
-        correlations[: self.n_features] = self.X.T @ weighted
+        with self._blas_threads():
+            correlations[: self.n_features] = self.X.T @ weighted
         correlations[self.n_features :] = weighted.sum()
         return correlations
+
+    def _blas_threads(self):
+        """Limit BLAS to one thread if products are short: they wait for each other otherwise."""
+        if self._sparse or self.X.size > SMALL:
+            return contextlib.nullcontext()
+        return _thread_pools().limit(limits=1, user_api="blas")
 
     def _column_norms(self):
         if self._sparse:
