@@ -3,6 +3,13 @@
 from sparseopt.linear_model._greedy import weighted_omp_path
 from sparseopt.linear_model._greedy_delta import greedy_delta
 from sparseopt.linear_model._lad_lasso import LADLasso, LADLassoCV, lad_lasso_path
+from sparseopt.linear_model._square_root_lasso import (
+    SquareRootLasso,
+    square_root_lasso,
+    square_root_lasso_path,
+)
+from sparseopt.linear_model._square_root_lasso_cv import SquareRootLassoCV
+from sparseopt.linear_model._square_root_solver import InterpolationWarning
 from sparseopt.linear_model._weighted_lasso import (
     WeightedLasso,
     WeightedLassoCV,
@@ -12,14 +19,19 @@ from sparseopt.linear_model._weighted_omp import WeightedOMP
 from sparseopt.linear_model._weighted_omp_cv import WeightedOMPCV
 
 __all__ = [
+    "InterpolationWarning",
     "LADLasso",
     "LADLassoCV",
+    "SquareRootLasso",
+    "SquareRootLassoCV",
     "WeightedLasso",
     "WeightedLassoCV",
     "WeightedOMP",
     "WeightedOMPCV",
     "greedy_delta",
     "lad_lasso_path",
+    "square_root_lasso",
+    "square_root_lasso_path",
     "weighted_lasso_path",
     "weighted_omp_path",
 ]
