@@ -214,6 +214,7 @@ class PenalizedLAD:
             largest = strength
             if changed or unchanged > self.n_samples:
                 break
+        self._begin()  # at the largest strength itself, zero is the solution to start from
         return largest
 
     def break_points(self, smallest=0.0):
