@@ -70,7 +70,7 @@ CONTESTS = [
     Contest(
         "square-root LASSO 300 x 2000, 0.3 of the largest alpha",
         folder="sqrt_lasso",
-        dataset="correlated",
+        dataset="sparse recovery",
         objective={"fraction": 0.3},
         peers=("skglm",),
         aim=0.5,
@@ -79,7 +79,7 @@ CONTESTS = [
     Contest(
         "the same at 0.2, where skglm stops short",
         folder="sqrt_lasso",
-        dataset="correlated",
+        dataset="sparse recovery",
         objective={"fraction": 0.2},
         peers=("skglm",),
         accuracy=1e-6,
@@ -87,10 +87,10 @@ CONTESTS = [
     Contest(
         "the same at 0.1: basis pursuit",
         folder="sqrt_lasso",
-        dataset="correlated",
+        dataset="sparse recovery",
         objective={"fraction": 0.1},
         peers=("skglm",),
         accuracy=1e-6,
-        message="interpolat",
+        message="basis pursuit",
     ),
 ]

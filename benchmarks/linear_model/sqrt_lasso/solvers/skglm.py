@@ -11,13 +11,15 @@ class Solver(BaseSolver):
     def set_objective(self, X, y, alpha):
         self.X, self.y = X, y
         # Its loss is the norm of the residual, not divided by sqrt(n).
-        self.model = SqrtLasso(alpha * np.sqrt(len(y)), fit_intercept=False)
+        self.alpha = alpha * np.sqrt(len(y))
 
     def warm_up(self):
         self.run_once()
 
     def run(self, tolerance):
-        self.model.set_params(tol=min(tolerance, 1.0)).fit(self.X, self.y)
+        # A fitted model keeps the tolerance of its first fit.
+        self.model = SqrtLasso(self.alpha, tol=min(tolerance, 1.0), fit_intercept=False)
+        self.model.fit(self.X, self.y)
 
     def get_result(self):
         return {"coef": np.ravel(self.model.coef_)}
