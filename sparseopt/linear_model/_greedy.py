@@ -41,6 +41,7 @@ from sparseopt.linear_model._greedy_options import (
     NATURAL_STOPS,
     RELATIVE_RESOLUTION,
     SMALLEST_OMP_WEIGHT,
+    check_count,
     check_lam,
     noise_blind_lam,
     support_limit,
@@ -177,6 +178,7 @@ def weighted_omp_path(
     weights = check_penalty_weights(weights, A.shape[1], X=A)
     limit = support_limit(n_nonzero_coefs, tol, loss, A.shape[1])
     tol = None if tol is None else check_nonnegative(tol, "tol")
+    max_iter = None if max_iter is None else check_count(max_iter, "max_iter")
     check_lam(lam, loss, penalty)
     problem = make_problem(
         A, sample_weight, loss=loss, fit_intercept=fit_intercept,
@@ -265,7 +267,7 @@ class Pursuit:
         paths = [self._result(path, driven.history) for path in self.paths]
         self._warn_if_short(paths)
         return OptimizeResult(
-            x=self.x,
+            x=np.stack([path.x for path in paths], axis=1),
             intercept=np.array([path.intercept for path in paths]),
             paths=paths,
             fun=sum(path.fun for path in paths),

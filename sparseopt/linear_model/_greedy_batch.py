@@ -12,7 +12,7 @@ and a step costs one matrix product ``r conj(A)`` of 2 T m N flops plus 12 T m k
 import numpy as np
 from scipy.optimize import OptimizeResult
 
-from sparseopt._core import check_nonnegative, check_penalty_weights, to_numpy
+from sparseopt._core import Status, check_nonnegative, check_penalty_weights, to_numpy
 from sparseopt.linear_model._greedy_delta import (
     NEGLIGIBLE_COLUMN,
     column_norms,
@@ -23,6 +23,7 @@ from sparseopt.linear_model._greedy_options import (
     MESSAGES,
     RELATIVE_RESOLUTION,
     SMALLEST_OMP_WEIGHT,
+    check_count,
     check_lam,
     noise_blind_lam,
     support_limit,
@@ -54,7 +55,7 @@ def batched_path(
     -------
     result : OptimizeResult
         As :func:`weighted_omp_path` returns it; ``x``, ``coefs`` (dense), ``intercept`` and
-        ``intercepts`` are arrays of ``xp``, the rest is in host memory.
+        ``intercepts`` are arrays of ``xp``, the rest is in host memory. There is no history.
     """
     A, y = _checked(xp, A, y)
     limit = support_limit(n_nonzero_coefs, tol, loss, A.shape[1])
@@ -67,8 +68,7 @@ def batched_path(
     at_limit = "n_nonzero_coefs"
     if limit is None or limit > batch.rank_limit:
         limit, at_limit = batch.rank_limit, "rank_deficient"
-    if max_iter is None:
-        max_iter = limit
+    max_iter = limit if max_iter is None else check_count(max_iter, "max_iter")
     batch.stop_where(lambda squared: tol is not None and squared <= tol, "tol")
     for _ in range(min(max_iter, limit)):
         if not batch.active:
@@ -86,6 +86,8 @@ def batched_path(
         fun=sum(path.fun for path in paths),
         nit=max(path.nit for path in paths),
         success=all(path.success for path in paths),
+        status=max(path.status for path in paths),
+        message=" ".join(path.message for path in paths),
     )
 
 
@@ -334,6 +336,7 @@ class _Batch:
             certificate=record["squared"],
             nit=k,
             success=reason == "tol" if tol is not None else reason != "max_iter",
+            status=Status.ITERATION_LIMIT if reason == "max_iter" else Status.CONVERGED,
             message=f"The path ended after {k} steps: {MESSAGES[reason]}.",
         )
 

@@ -82,10 +82,7 @@ def support_limit(n_nonzero_coefs, tol, loss, n_features):
     """Return the largest size of the support that was asked for, or None."""
     if n_nonzero_coefs is None:
         return max(n_features // 10, 1) if loss == "omp" and tol is None else None
-    if not isinstance(n_nonzero_coefs, Integral) or isinstance(n_nonzero_coefs, bool):
-        raise TypeError(f"n_nonzero_coefs must be an integer or None, got {n_nonzero_coefs!r}.")
-    if n_nonzero_coefs < 0:
-        raise ValueError(f"n_nonzero_coefs must be >= 0, got {n_nonzero_coefs!r}.")
+    n_nonzero_coefs = check_count(n_nonzero_coefs, "n_nonzero_coefs")
     if n_nonzero_coefs > n_features:
         warnings.warn(
             f"n_nonzero_coefs={n_nonzero_coefs} is larger than the number of features: "
@@ -94,4 +91,13 @@ def support_limit(n_nonzero_coefs, tol, loss, n_features):
             stacklevel=4,
         )
         return n_features
-    return int(n_nonzero_coefs)
+    return n_nonzero_coefs
+
+
+def check_count(value, name):
+    """Return ``value`` as an int if it is an integer >= 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer or None, got {value!r}.")
+    if value < 0:
+        raise ValueError(f"{name} must be >= 0, got {value!r}.")
+    return int(value)

@@ -214,6 +214,9 @@ class WeightedOMPCV(PathCV, WeightedOMP):
             [np.stack([_extended(errors, length) for errors in fold]) for fold in by_fold], axis=-1
         )
 
+    def _expected_steps(self, lam, X):
+        return self._longest(lam, X.shape[1]) or max(X.shape[1] // 10, 1)
+
     def _longest(self, lam, n_features):
         """Return the largest number of columns to try at a strength, or None."""
         if self.n_nonzero_coefs is not None:
@@ -240,7 +243,11 @@ def _fold_errors(estimator, X, targets, sample_weight, fold, context):
     if sample_weight is not None:
         train_weight, test_weight = sample_weight[train], sample_weight[test]
     problem = make_problem(
-        X[train], train_weight, loss=estimator.loss, fit_intercept=estimator.fit_intercept
+        X[train],
+        train_weight,
+        loss=estimator.loss,
+        fit_intercept=estimator.fit_intercept,
+        n_steps=len(targets) * sum(estimator._expected_steps(lam, X) for lam in estimator.lams_),
     )
     error = mean_absolute_error if estimator.loss == "lad_lasso" else mean_squared_error
     errors = []

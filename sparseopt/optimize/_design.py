@@ -156,7 +156,7 @@ class SparseDesign(_Design):
 
     def correlate(self, residual):
         """Return ``X~^H r``; 2 nnz flops."""
-        return self.matrix.conj().T @ residual - np.conj(self.loadings) * (
+        return self.matrix.conj(copy=False).T @ residual - np.conj(self.loadings) * (
             self.direction @ residual
         )
 

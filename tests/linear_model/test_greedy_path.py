@@ -350,6 +350,7 @@ def test_targets_are_independent(kind):
     Y = np.column_stack([y, A[:, 3], np.zeros_like(y), y[::-1]])
     together = weighted_omp_path(A, Y, **options_of(kind))
     assert together.x.shape == (80, 4)
+    assert weighted_omp_path(A, Y[:, :1], **options_of(kind)).x.shape == (80, 1)
     for target, path in zip(Y.T, together.paths, strict=True):
         assert_same_path(path, weighted_omp_path(A, target, **options_of(kind)), atol=1e-12)
 
@@ -371,6 +372,7 @@ def test_array_api_equals_numpy(kind, complex_data):
     ):
         expected = weighted_omp_path(A, Y, **options_of(kind), **options)
         found = weighted_omp_path(*strict, **options_of(kind), **options)
+        assert (found.success, found.status) == (expected.success, expected.status)
         for one, other in zip(found.paths, expected.paths, strict=True):
             assert_same_path(one, other)
             np.testing.assert_allclose(np.asarray(one.coefs), other.coefs.toarray(), atol=1e-9)
@@ -640,6 +642,8 @@ def test_auto_level_of_the_published_setting():
         ({"weights": np.ones(3)}, ValueError, "weights must have shape"),
         ({"n_nonzero_coefs": -1}, ValueError, "n_nonzero_coefs must be >= 0"),
         ({"n_nonzero_coefs": 1.5}, TypeError, "n_nonzero_coefs must be an integer"),
+        ({"max_iter": -1}, ValueError, "max_iter must be >= 0"),
+        ({"max_iter": 2.0}, TypeError, "max_iter must be an integer"),
         ({"tol": -1.0}, ValueError, "tol must be finite"),
         ({"allow_removal": True}, ValueError, "allow_removal=True needs penalty='l0'"),
         ({"y": np.ones(4)}, ValueError, "y must have shape"),
