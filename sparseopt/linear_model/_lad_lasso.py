@@ -56,11 +56,10 @@ def solve_lad_lasso(problem, alpha, *, max_iter, tol, callback=None, warn=True):
             objective=progress.objective / weight, certificate=progress.certificate / unit
         )
 
-    start = problem.set_penalty(alpha * weight)
+    problem.set_penalty(alpha * weight)
     result = iterate(
         lambda state: relative(state.step()),
         problem,
-        initial=relative(start),
         max_iter=max_iter,
         tol=tol,
         callback=callback,

@@ -116,20 +116,14 @@ class PenalizedLAD:
         self.constant_objective = self._constant_objective(np.asarray(y, dtype=np.float64))
 
     def set_penalty(self, strength):
-        """Pose the problem with ``lam = strength``; the vertex stays as a warm start.
-
-        Returns
-        -------
-        Progress
-            Objective and gap of the starting point.
-        """
+        """Pose the problem with ``lam = strength``; the vertex stays as a warm start."""
         if self._lost_vertex or (self._is_untied() and not self._restore_target()):
             self._begin()
         self._pose(strength)
         self._dual_value = -math.inf
         self._n_ties = 0
         self._n_pivots = 0
-        return self._certify()
+        self._certify()
 
     def suggest(self, columns):
         """Put ``columns`` into the working set, where a good solution is expected."""
