@@ -460,9 +460,10 @@ def _check_data(A, y, sample_weight, loss):
             f"y must have shape (n_samples,) or (n_samples, n_targets), got {y.shape}."
         )
     columns = y.T if y.ndim == 2 else y[None]
-    checked = [check_regression_data(A, column, sample_weight) for column in columns[:1]]
-    A, first, sample_weight = checked[0]
-    targets = np.array([check_regression_data(A, column)[1] for column in columns], first.dtype)
+    A, first, sample_weight = check_regression_data(A, columns[0], sample_weight)
+    targets = columns.astype(first.dtype)
+    if not np.all(np.isfinite(targets)):
+        raise ValueError("y must be finite, got NaN or infinite entries.")
     if loss == "lad_lasso" and np.iscomplexobj(targets):
         raise ValueError("loss='lad_lasso' accepts real data only, got complex values.")
     return A, targets, sample_weight

@@ -11,7 +11,7 @@ from sparseopt._core import check_nonnegative
 LOSSES = ("omp", "lasso", "sqrt_lasso", "lad_lasso")
 
 # Weighted OMP divides by the weight; this stands for the weight 0 ("never penalised").
-SMALLEST_OMP_WEIGHT = 1e-100
+SMALLEST_OMP_WEIGHT = 1e-30
 
 # A QR decomposition costs as much as this many selections for each feature.
 COMPRESS_STEPS = 2.5

@@ -434,6 +434,23 @@ def test_single_precision_is_exact_selection_on_the_same_data():
 
 
 @pytest.mark.parametrize("kind", SQUARES)
+def test_single_precision_array_api(kind):
+    A, y, _ = sparse_problem(13, noise=0.3)
+    A, y = A.astype(np.float32), y.astype(np.float32)
+    weights = np.r_[0.0, np.ones(79)]
+    path = weighted_omp_path(
+        array_api_strict.asarray(A),
+        array_api_strict.asarray(y),
+        **options_of(kind),
+        weights=weights,
+    )
+    expected = weighted_omp_path(A, y, **options_of(kind), weights=weights)
+    assert path.x.dtype == array_api_strict.float32
+    np.testing.assert_array_equal(path.order, expected.order)
+    np.testing.assert_allclose(np.asarray(path.x), expected.x, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", SQUARES)
 def test_compression_changes_nothing(kind):
     A, y, _ = sparse_problem(14, m=300, n=40, noise=2.0, unit=False)
     Y = np.column_stack([y, y[::-1]])
