@@ -68,19 +68,18 @@ class LeastSquaresProblem(_Problem):
         self.shape = A.shape
         self.total_weight = design.total_weight - fit_intercept
         self._basis = None
+        resolution = np.finfo(A.dtype).eps
         if sparse.issparse(A):
-            squares = np.asarray(design.column_norms_squared, dtype=np.float64)
-            raw = squares + np.abs(design.loadings) ** 2
-            # Here the centring subtracts squares, which keeps half of the digits only.
-            resolution = np.sqrt(np.finfo(A.dtype).eps)
-            norms = np.sqrt(squares)
+            norms, raw = _sparse_norms(design)
+            # There the centring subtracts squares, which keeps half of the digits only.
+            resolution = max(resolution, np.sqrt(np.finfo(np.float64).eps))
         else:
             matrix = design.matrix
             norms = np.empty(A.shape[1])
             kernels.column_norms(matrix, norms)
-            raw = norms**2 + design.total_weight * np.abs(design.mean) ** 2
-            resolution = np.finfo(A.dtype).eps
-        self.norms = without_negligible(norms, np.sqrt(raw), resolution, fit_intercept)
+            raw = np.sqrt(norms**2 + design.total_weight * np.abs(design.mean) ** 2)
+        _check_range(raw, lambda: design.matrix, "A")
+        self.norms = without_negligible(norms, raw, resolution, fit_intercept)
         self.rank_limit = _rank_limit(self.norms, A.shape[0], sample_weight, fit_intercept)
         if not sparse.issparse(A):
             if compress and A.shape[0] > A.shape[1] + 1:
@@ -105,7 +104,9 @@ class LeastSquaresProblem(_Problem):
             image = self._basis.conj().T @ centred
             rest = np.linalg.norm(centred - self._basis @ image)
             centred = np.append(image, rest)
-        return LeastSquaresFit(centred), mean
+        fit = LeastSquaresFit(centred)
+        _check_range(fit.initial_norm, lambda: centred, "y")
+        return fit, mean
 
     def selector(self, loss, penalty, lam, weights):
         """Return what selects for ``loss`` and ``penalty``."""
@@ -151,6 +152,7 @@ class LADProblem(_Problem):
             squares[here] = self._row_scale @ block**2
         norms = np.sqrt(squares)
         raw = np.sqrt(squares + total * self._mean**2)
+        _check_range(raw, lambda: self._matrix[self._row_scale > 0], "A")
         resolution = np.finfo(A.dtype).eps
         self.norms = without_negligible(norms, raw, resolution, fit_intercept)
         self.rank_limit = _rank_limit(self.norms, m, sample_weight, fit_intercept)
@@ -203,6 +205,28 @@ class LADProblem(_Problem):
         for first in range(0, self.shape[1], BLOCK):
             here = slice(first, min(first + BLOCK, self.shape[1]))
             yield here, self._matrix[:, here].toarray(order="F") - self._mean[here]
+
+
+def _sparse_norms(design):
+    """Return the norms of the columns of a sparse design, centred and not, in double precision."""
+    matrix = design.matrix
+    values = np.abs(matrix.data.astype(np.result_type(matrix.dtype, np.float64)))
+    squares = sparse.csc_array((values**2, matrix.indices, matrix.indptr), shape=matrix.shape)
+    raw = np.asarray(squares.sum(axis=0)).ravel()
+    along = np.zeros_like(raw)
+    if design.fit_intercept:
+        along = np.abs(matrix.T @ design.direction.astype(values.dtype)) ** 2
+    return np.sqrt(np.maximum(raw - along, 0)), np.sqrt(raw)
+
+
+def _check_range(norms, values, name):
+    """Raise ``ValueError`` if squares overflow, or vanish although ``values()`` are not zero."""
+    largest = np.max(norms)
+    if not np.isfinite(largest) or (largest < 1e-150 and abs(values()).max() > 1e-300):
+        raise ValueError(
+            f"{name} must have entries whose squares are representable, got a norm of "
+            f"{largest:.3g}: rescale {name}."
+        )
 
 
 def without_negligible(norms, raw_norms, resolution, centred):

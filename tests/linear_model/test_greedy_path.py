@@ -370,8 +370,9 @@ def test_array_api_equals_numpy(kind, complex_data):
         {"max_iter": 2},
         {"weights": np.r_[np.inf, 0.0, np.ones(78)]},
     ):
-        expected = weighted_omp_path(A, Y, **options_of(kind), **options)
-        found = weighted_omp_path(*strict, **options_of(kind), **options)
+        options = {"n_nonzero_coefs": 12, **options_of(kind), **options}
+        expected = weighted_omp_path(A, Y, **options)
+        found = weighted_omp_path(*strict, **options)
         assert (found.success, found.status) == (expected.success, expected.status)
         for one, other in zip(found.paths, expected.paths, strict=True):
             assert_same_path(one, other)
@@ -676,6 +677,40 @@ def test_wrong_input(change, error, message):
     A, y = arguments.pop("A"), arguments.pop("y")
     with pytest.raises(error, match=message):
         weighted_omp_path(A, y, **arguments)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_entries_with_squares_out_of_range(kind):
+    A, y, _ = sparse_problem(20)
+    for scale in (1e-170, 1e170):
+        for matrix in (A * scale, sparse.csc_array(A * scale)):
+            with np.errstate(over="ignore"), pytest.raises(ValueError, match="A must have entries"):
+                weighted_omp_path(matrix, y, **options_of(kind))
+        if kind[0] != "lad_lasso":
+            with np.errstate(over="ignore"), pytest.raises(ValueError, match="y must have entries"):
+                weighted_omp_path(A, y * scale, **options_of(kind))
+    sample_weight = np.r_[0.0, np.ones(59)]
+    outside = np.zeros_like(A)
+    outside[0] = 1  # only in a row of weight zero
+    for matrix in (0 * A, outside, np.ones_like(A)):
+        for container in (np.asarray, sparse.csc_array):
+            path = weighted_omp_path(
+                container(matrix),
+                y,
+                **options_of(kind),
+                fit_intercept=True,
+                sample_weight=sample_weight,
+            )
+            assert path.nit == 0
+
+
+def test_nearly_constant_sparse_columns_of_single_precision_stay():
+    rng = np.random.default_rng(0)
+    X = (1 + 1e-3 * rng.standard_normal((300, 20))).astype(np.float32)
+    y = X[:, 4].astype(np.float64)
+    path = weighted_omp_path(sparse.csc_array(X), np.float32(y), fit_intercept=True)
+    assert path.order.tolist()[:1] == [4]
+    np.testing.assert_allclose(path.x[4], 1, rtol=1e-3)
 
 
 def test_arrays_are_not_modified():
