@@ -10,7 +10,6 @@ import importlib
 from pathlib import Path
 
 import numba
-from threadpoolctl import threadpool_limits
 
 from benchmarks.contest import HEADER, hold, report
 
@@ -27,11 +26,10 @@ def main():
     numba.set_num_threads(1)
     print("Ratios of times, peer / sparseopt, at the accuracy shown; one thread.")
     print(HEADER)
-    with threadpool_limits(limits=1):
-        for contest in contests:
-            if options.only in ("", contest.folder):
-                lines = report(contest, hold(contest, folder, options.seconds))
-                print("\n".join(lines), flush=True)
+    for contest in contests:
+        if options.only in ("", contest.folder):
+            lines = report(contest, hold(contest, folder, options.seconds))
+            print("\n".join(lines), flush=True)
 
 
 if __name__ == "__main__":
