@@ -100,8 +100,9 @@ def weighted_omp_path(
         lowers ``G`` most; needs ``penalty="l0"``.
     normalize : bool, default=True
         Whether the penalty acts on the coefficients of the columns scaled to unit norm (the
-        published formulas) or on the coefficients themselves. Results are always in the
-        units of ``A``.
+        published formulas) or on the coefficients themselves. ``loss="omp"`` selects by
+        ``|a_j^H r| / ||a_j||`` or, as scikit-learn does, by ``|a_j^H r|``. Results are always
+        in the units of ``A``.
     fit_intercept : bool, default=False
         Whether to add an unpenalised intercept.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -236,8 +237,8 @@ class Pursuit:
         self.limit_reason = "rank_deficient"
         if n_nonzero_coefs is not None and n_nonzero_coefs <= self.limit:
             self.limit, self.limit_reason = n_nonzero_coefs, "n_nonzero_coefs"
-        self.weights = problem.scaled_weights(weights, penalty, normalize)
-        self.scored = loss == "omp" and bool(np.any(weights != 1))
+        self.weights = problem.scaled_weights(weights, loss, penalty, normalize)
+        self.scored = loss == "omp" and (not normalize or bool(np.any(weights != 1)))
         if loss == "omp":
             self.weights = np.maximum(self.weights, SMALLEST_OMP_WEIGHT)
         self.selector = problem.selector(loss, penalty, lam, self.weights)

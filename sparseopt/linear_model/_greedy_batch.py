@@ -144,11 +144,13 @@ class _Batch:
             is_complex = xp.isdtype(self.A.dtype, "complex floating")
             lam = noise_blind_lam(self.total, self.A.shape[1], complex_data=is_complex)
         self.loss, self.penalty, self.lam = loss, penalty, lam
-        self.scored = loss == "omp" and bool(np.any(weights != 1))
+        self.scored = loss == "omp" and (not normalize or bool(np.any(weights != 1)))
         if loss == "omp":
             weights = np.maximum(weights, SMALLEST_OMP_WEIGHT)
         weights = xp.asarray(weights.tolist(), dtype=self.norms.dtype, device=self.norms.device)
-        self.weights = weights if normalize else penalty_scale(xp, penalty, weights, self.norms)
+        self.weights = (
+            weights if normalize else penalty_scale(xp, loss, penalty, weights, self.norms)
+        )
         self.records = [
             {"coefs": [], "losses": [], "deltas": [], "order": [], "stop": None}
             for _ in range(self.n_targets)

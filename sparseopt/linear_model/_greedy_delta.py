@@ -98,7 +98,7 @@ def greedy_delta(A, y, coef, *, loss="lasso", penalty="l1", lam, weights=None):
         correlations / safe,
         coef * safe,
         residual_norm,
-        penalty_scale(xp, penalty, device_weights, safe),
+        penalty_scale(xp, loss, penalty, device_weights, safe),
     )
     return xp.where(usable, gains, _own_penalty(xp, penalty, lam, device_weights, coef))
 
@@ -213,12 +213,13 @@ def _real_product(xp, a, b):
     return a * b
 
 
-def penalty_scale(xp, penalty, weights, norms):
-    """Weights on the coefficients of unit-norm columns that penalise as ``weights`` do.
+def penalty_scale(xp, loss, penalty, weights, norms):
+    """Weights on the coefficients of unit-norm columns that select as ``weights`` do.
 
-    The l1 penalty of ``x`` in ``rho x`` has weights ``w / rho``; l0 does not see scale.
+    The l1 penalty of ``x`` in ``rho x`` has weights ``w / rho``; l0 does not see scale. OMP then
+    selects by ``|a_j^H r| / w_j``.
     """
-    return weights / norms if penalty == "l1" else weights
+    return weights if penalty == "l0" and loss != "omp" else weights / norms
 
 
 def column_norms(xp, A):

@@ -28,10 +28,12 @@ BLOCK = 256
 class _Problem:
     """What both problems share."""
 
-    def scaled_weights(self, weights, penalty, normalize):
+    def scaled_weights(self, weights, loss, penalty, normalize):
         """Return the penalty weights on the coefficients of the columns of unit norm."""
+        if normalize:
+            return weights
         norms = np.where(self.norms > 0, self.norms, 1.0)
-        return weights if normalize else penalty_scale(np, penalty, weights, norms)
+        return penalty_scale(np, loss, penalty, weights, norms)
 
 
 class LeastSquaresProblem(_Problem):

@@ -55,7 +55,8 @@ class WeightedOMP(SparseLinearRegressor):
         Whether to fit an unpenalised intercept.
     normalize : bool, default=True
         Whether the penalty acts on the coefficients of the (centred) columns scaled to unit
-        norm. ``coef_`` is in the original units either way.
+        norm. ``loss="omp"`` with False selects by the correlations of the columns as they are,
+        as scikit-learn does. ``coef_`` is in the original units either way.
     precompute : bool or "auto", default="auto"
         Whether to replace the data by the triangular factor of a QR decomposition, which has
         ``n_features`` rows; "auto" does so where it is faster. Sparse data and

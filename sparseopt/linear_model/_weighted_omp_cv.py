@@ -196,7 +196,7 @@ class WeightedOMPCV(PathCV, WeightedOMP):
             return _check_lams(self.lams)
         problem = make_problem(X, sample_weight, loss=self.loss, fit_intercept=self.fit_intercept)
         weights = check_penalty_weights(self.weights, X.shape[1], X=X)
-        scaled = problem.scaled_weights(weights, self.penalty, self.normalize)
+        scaled = problem.scaled_weights(weights, self.loss, self.penalty, self.normalize)
         largest = max(
             problem.largest_lam(problem.fit(y)[0], self.loss, self.penalty, scaled) for y in targets
         )

@@ -74,6 +74,10 @@ def test_plain_omp_is_scikit_learns():
         expected = OrthogonalMatchingPursuit(**limit).fit(X / norms, y)
         np.testing.assert_allclose(model.coef_ * norms, expected.coef_, atol=1e-8)
         np.testing.assert_allclose(model.intercept_, expected.intercept_, atol=1e-8)
+        for penalty in ("l0", "l1"):
+            model = WeightedOMP(loss="omp", penalty=penalty, normalize=False, **limit).fit(X, y)
+            expected = OrthogonalMatchingPursuit(**limit).fit(X, y)
+            np.testing.assert_allclose(model.coef_, expected.coef_, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", KINDS)
