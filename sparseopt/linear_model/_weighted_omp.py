@@ -93,7 +93,7 @@ class WeightedOMP(SparseLinearRegressor):
         ``certificate`` (largest squared residual norm), one entry a step.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if ``X`` has string names.
 
     Raises

@@ -72,13 +72,13 @@ class WeightedOMPCV(PathCV, WeightedOMP):
         Intercept.
     support_ : ndarray of int or list of ndarray
         Indices of the nonzero coefficients in the order of selection; one array a target.
-    path_coefs_ : csr_array of shape (n_iter_ + 1, n_features) or list of csr_array
+    path_coefs_ : csr_array of shape (n_steps + 1, n_features) or list of csr_array
         Coefficients after each step of the fit on all data.
-    path_intercepts_ : ndarray of shape (n_iter_ + 1,) or list of ndarray
+    path_intercepts_ : ndarray of shape (n_steps + 1,) or list of ndarray
         Intercepts after each step.
-    losses_ : ndarray of shape (n_iter_ + 1,) or list of ndarray
+    losses_ : ndarray of shape (n_steps + 1,) or list of ndarray
         Data term after each step.
-    deltas_ : ndarray of shape (n_iter_,) or list of ndarray
+    deltas_ : ndarray of shape (n_steps,) or list of ndarray
         Gain for which each column was selected.
     stop_reason_ : str or list of str
         Why the fit on all data ended, as in :class:`WeightedOMP`.
@@ -88,7 +88,7 @@ class WeightedOMPCV(PathCV, WeightedOMP):
         As in :class:`WeightedOMP`.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if ``X`` has string names.
 
     See Also
