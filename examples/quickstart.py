@@ -130,7 +130,7 @@ def draw(rows, names, path):
     support.set(ylabel="selected features", title="Support")
     for axis in (error, support):
         axis.set(xlabel="corrupted training targets (%)")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.08 * axis.get_ylim()[1])
         axis.grid(alpha=0.3)
     error.legend()
     figure.savefig(path, dpi=150)
