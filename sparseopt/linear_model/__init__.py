@@ -2,7 +2,8 @@
 
 from sparseopt.linear_model._greedy import weighted_omp_path
 from sparseopt.linear_model._greedy_delta import greedy_delta
-from sparseopt.linear_model._lad_lasso import LADLasso, LADLassoCV, lad_lasso_path
+from sparseopt.linear_model._lad_lasso import LADLasso, lad_lasso_path
+from sparseopt.linear_model._lad_lasso_cv import LADLassoCV
 from sparseopt.linear_model._square_root_lasso import (
     SquareRootLasso,
     square_root_lasso,

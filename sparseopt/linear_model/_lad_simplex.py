@@ -48,6 +48,8 @@ from sparseopt.linear_model._lad_regression import (
     untie,
 )
 
+# Few columns and pivots at a time: each look at all columns costs less than the pivots that a
+# badly chosen working set leads to.
 COLUMNS_PER_STEP = 10
 PIVOTS_PER_STEP = 20
 LONGEST_TIE = 20  # pivots without a change of the solution on the path, for each sample
@@ -56,6 +58,17 @@ LARGEST_JUMP = 50_000_000  # entries of a matrix that may be copied for it
 SMALL = 4_000_000  # entries of a design for which BLAS threads cost more than they bring
 MAX_TIES = 5  # times that degenerate data are moved for one penalty
 VIOLATION = 10 * SLOPE_TOLERANCE  # of a dual bound, for a column of norm 1
+
+
+class PathBreakdown(ArithmeticError):
+    """The exact path cannot be followed further in this precision."""
+
+    def __init__(self, strength):
+        super().__init__(
+            f"the exact LAD-LASSO path broke down at lam = {strength:.6g}: its basis is singular "
+            "to working precision. Use a grid of alphas, or remove columns that nearly depend on "
+            "others."
+        )
 
 
 @functools.cache
@@ -133,6 +146,8 @@ class PenalizedLAD:
 
     def step(self):
         """Enlarge the working set by the worst columns, and make some pivots."""
+        if self._lost_vertex:
+            return self._solve_without_vertex()
         if self._n_pivots > PIVOTS_BEFORE_JUMP * self.n_samples + 100:
             self._jump()
         self._load(self._most_violated())
@@ -203,13 +218,20 @@ class PenalizedLAD:
         many ties, where the path has long degenerate stretches, this is an upper bound.
         """
         self._begin()
-        largest = 0.0
-        for unchanged, (strength, changed) in enumerate(self._follow_path()):
-            largest = strength
-            if changed or unchanged > self.n_samples:
-                break
+        penalised = self._usable & ~self._unpenalised
+        slope = np.where(self._nonnegative, self._correlations, np.abs(self._correlations))
+        largest = max(np.max(slope[penalised] / self.weights[penalised], initial=0.0), 0.0)
+        if self._lost_vertex:
+            return float(largest)
+        with contextlib.suppress(PathBreakdown):  # what was reached is an upper bound
+            for unchanged, (strength, changed) in enumerate(self._follow_path()):
+                largest = strength
+                if changed or unchanged > self.n_samples:
+                    break
+            else:
+                largest = 0.0
         self._begin()  # at the largest strength itself, zero is the solution to start from
-        return largest
+        return float(largest)
 
     def break_points(self, smallest=0.0):
         """Follow the solution path down to ``lam = smallest``.
@@ -220,8 +242,15 @@ class PenalizedLAD:
             A value of ``lam`` at which the solution changes; the first is the largest one.
         x : ndarray of shape (n_features + fit_intercept,)
             The solution from there down to the next break point.
+
+        Raises
+        ------
+        PathBreakdown
+            If the basis became singular to working precision.
         """
         self._begin()
+        if self._lost_vertex:
+            raise PathBreakdown(math.inf)
         for strength, changed in self._follow_path():
             if strength <= smallest:
                 return
@@ -251,10 +280,10 @@ class PenalizedLAD:
                 strength *= 1 - 1e-9
                 before, unchanged = self.x, 0
                 if not self._reoptimise(strength):
-                    return
+                    raise PathBreakdown(strength)
                 changed = not np.array_equal(self.x, before)
             elif vertex.since[1] >= REFACTOR_EVERY and not refactorise(vertex):
-                return
+                raise PathBreakdown(strength)
             yield strength, changed
 
     def _begin(self):
@@ -450,7 +479,7 @@ class PenalizedLAD:
         self.set_penalty(strength)
         for _ in range(100 + self.n_samples + self.norms.size):
             if self.step().stalled:
-                return not self._lost_vertex
+                return not self._lost_vertex and self._restore_target()
         return False
 
     def _solve_without_vertex(self):

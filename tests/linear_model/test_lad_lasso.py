@@ -260,6 +260,25 @@ def test_highs_takes_over_when_the_basis_breaks_down(monkeypatch):
     np.testing.assert_allclose(result.x, expected.x, atol=1e-6)
 
 
+def test_highs_takes_over_when_not_even_the_free_columns_can_be_fitted(monkeypatch):
+    X, y = corrupted_problem()
+    expected = solve(X, y, 10.0, fit_intercept=True)
+    monkeypatch.setattr(_lad_simplex, "optimise_vertex", lambda *_: (_lad_simplex.BREAKDOWN, 0))
+    result = solve(X, y, 10.0, fit_intercept=True, tol=1e-8)
+    np.testing.assert_allclose(result.x, expected.x, atol=1e-6)
+    problem = PenalizedLAD(X, y, weights=np.ones(X.shape[1]), fit_intercept=True)
+    assert not solve(X, y, 1.001 * problem.largest_strength(), fit_intercept=True).x.any()
+    with pytest.raises(ArithmeticError, match="path broke down"):
+        lad_lasso_path(X, y, exact=True, fit_intercept=True)
+
+
+def test_exact_path_never_ends_early_in_silence(monkeypatch):
+    X, y = corrupted_problem()
+    monkeypatch.setattr(_lad_simplex, "refactorise", lambda _: False)
+    with pytest.raises(ArithmeticError, match="path broke down"):
+        lad_lasso_path(X, y, exact=True, eps=1e-4)
+
+
 def test_equals_quantile_regressor_at_half_its_strength():
     X, y = corrupted_problem()
     model = LADLasso(alpha=0.2).fit(X, y)
