@@ -285,13 +285,13 @@ class _WorkingSetProblem:
     def _newton_pays(self):
         """Tell whether a Newton step on the support is possible and worth its cost.
 
-        A Cholesky factorisation of s columns costs s^3/3 flops, an epoch about 2 m |W|;
-        Newton replaces some hundred epochs.
+        A Cholesky factorisation of s columns costs s^3/3 flops, an epoch about two for
+        each stored entry of the working set; Newton replaces some hundred epochs.
         """
         if np.iscomplexobj(self.x):
             return False
         support = np.count_nonzero(self.x)
-        epoch = 2 * self.x.size * self.residual.size
+        epoch = 2 * self.block.n_stored
         return support <= self.parent.gram.max_features and support**3 / 3 <= 200 * epoch
 
     def _newton_steps(self):
@@ -542,7 +542,7 @@ def _relative(progress, unit):
 def _check_combination(loss, penalty):
     if not isinstance(loss, SquaredLoss):
         raise ValueError(
-            f"coordinate_descent solves for the SquaredLoss loss, not for {type(loss).__name__}."
+            f"coordinate_descent solves for SquaredLoss, not for {type(loss).__name__}."
         )
     if not isinstance(penalty, ElasticNet):
         raise ValueError(

@@ -11,6 +11,7 @@ class DenseBlock:
 
     def __init__(self, design, working_set):
         self.matrix = design.matrix[:, working_set]
+        self.n_stored = self.matrix.size
         self.norms_squared = design.column_norms_squared[working_set]
 
     def epochs(self, code, table, x, residual, n_epochs, tolerance=0.0):
@@ -38,6 +39,7 @@ class SparseBlock:
     def __init__(self, design, working_set):
         self.design = design
         self.working_set = working_set
+        self.n_stored = int(np.diff(design.matrix.indptr)[working_set].sum())
         self.norms_squared = design.column_norms_squared[working_set]
 
     def epochs(self, code, table, x, residual, n_epochs, tolerance=0.0):
