@@ -235,8 +235,7 @@ class LADSelector(Selector):
 
     def gains(self, fit):
         """Return the gains of all columns, those in the support included."""
-        coef = np.zeros(self.norms.size)
-        coef[fit.support] = fit.coef * self.norms[fit.support]
+        coef = self._scaled_coef(fit)
         gains = np.empty(self.norms.size)
         for here, block in self._blocks():
             kernels.lad_gains(
@@ -252,11 +251,31 @@ class LADSelector(Selector):
         return gains
 
     def _choose(self, fit):
-        gains = self.gains(fit)
+        coef = self._scaled_coef(fit)
+        gains = np.empty(self.norms.size)
+        best = scale = 0.0
+        for here, block in self._blocks():
+            best, scale = kernels.best_lad_gains(
+                block,
+                fit.residual,
+                coef[here],
+                self.norms[here],
+                self.lam,
+                self.weights[here],
+                self._l0,
+                best,
+                scale,
+                gains[here],
+            )
         inside = np.zeros_like(gains)
         inside[fit.support] = gains[fit.support]
         gains[fit.support] = 0
         return Choice(*_largest(gains), *_largest(inside))
+
+    def _scaled_coef(self, fit):
+        coef = np.zeros(self.norms.size)
+        coef[fit.support] = fit.coef * self.norms[fit.support]
+        return coef
 
 
 def _largest(gains):

@@ -194,6 +194,32 @@ def test_selected_gain_is_the_largest_exact_one(kind):
             assert path.nit == 25
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    penalty=st.sampled_from(["l0", "l1"]),
+    lam=st.sampled_from([0.0, 0.1, 1.0]),
+    integers=st.booleans(),
+    n_steps=st.integers(0, 4),
+)
+def test_lad_selection_skips_no_winner(seed, penalty, lam, integers, n_steps):
+    rng = np.random.default_rng(seed)
+    m, n = int(rng.integers(2, 30)), int(rng.integers(2, 50))
+    A, y = rng.standard_normal((m, n)), rng.standard_normal(m)
+    if integers:  # many ties, zero entries and zero residuals
+        A, y = rng.integers(-2, 3, (m, n)).astype(float), rng.integers(-3, 4, m).astype(float)
+    options = {"loss": "lad_lasso", "penalty": penalty, "lam": lam}
+    options["weights"] = rng.uniform(0.5, 2, n)
+    path = weighted_omp_path(A, y, **options, normalize=False, max_iter=n_steps + 1)
+    for k in range(path.nit):
+        gains = greedy_delta(A, y, path.coefs[[k]].toarray()[0], **options)
+        assert path.deltas[k] == pytest.approx(gains.max(), rel=1e-9)
+        assert path.order[k] == np.argmax(gains >= gains.max() * (1 - 1e-11))
+    if path.stop_reason == "no_decrease":
+        gains = greedy_delta(A, y, path.x, **options)
+        assert gains.max() <= 1e-11 * np.abs(y).sum()
+
+
 def test_column_in_the_support_competes():
     # After two columns, an outside column still gains, but less than shrinking a coefficient
     # that is in the support would: the path must stop.
