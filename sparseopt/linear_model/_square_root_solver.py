@@ -44,7 +44,7 @@ from sparseopt.optimize._homotopy import lasso_pieces
 from sparseopt.optimize._penalties import L1
 
 METHOD = "Square-root LASSO"
-MAX_WORKING_SETS = 1000  # of one LASSO solve
+MAX_WORKING_SETS = 100  # of one LASSO solve
 INNER_FRACTION = 0.1  # of the accuracy that a step aims at, asked of its LASSO
 MAX_STEPS_WITHOUT_PROGRESS = 8
 # Coordinate descent suffers where the support approaches the number of rows. Beyond this
@@ -178,17 +178,21 @@ class SquareRootProblem:
         return self._progress()
 
     def _progress(self):
-        stalled = self._steps_without_progress >= MAX_STEPS_WITHOUT_PROGRESS
+        stalled = (
+            self._steps_without_progress >= MAX_STEPS_WITHOUT_PROGRESS
+            or self.sigma < self._vanishing
+        )
         return Progress(self.primal, self.gap / (self.target_norm or 1.0), stalled)
 
     def _solve_lasso(self, problem):
-        aim = self._inner_fraction * max(self.tolerance, INNER_FRACTION * self.gap)
+        aim = self._inner_fraction * max(self.tolerance, INNER_FRACTION * self.gap) * self.sigma
+        floor = np.finfo(self.weights.dtype).eps
         strength = self.lam * self.sigma / self.design.total_weight
         solve_penalized(
             problem,
             L1(strength, weights=self.weights, positive=self.positive),
             max_iter=MAX_WORKING_SETS,
-            tol=aim * self.sigma / (0.5 * problem.target_norm_squared),
+            tol=max(aim / (0.5 * problem.target_norm_squared), floor),
             warn=False,
         )
 
@@ -375,18 +379,20 @@ class SquareRootProblem:
             share = 1 - (self.lam * _norm(piece.along)) ** 2
             sigma = _norm(piece.across) / math.sqrt(share) if share > 0 else math.inf
             mu = self.lam * max(sigma, self.sigma_min)
-            if mu <= negligible and piece.end <= negligible:
-                mu = 0.0
-            if mu >= piece.end:
+            vanishes = max(mu, piece.end) <= negligible
+            if vanishes or mu >= piece.end:
+                mu = 0.0 if vanishes else mu
                 self._pieces = None
                 break
             mu = piece.end
         if mu is None:  # the path breaks off before its end
             self._pieces = None
             return
+        # The path knows the residual to full relative accuracy, y - X x only that of y.
+        residual = piece.along if mu == 0 else piece.across + mu * piece.along
+        self._offer_direction(residual, self.design.correlate)
         x = piece.coefficients(mu, self.design.shape[1])
         if mu == 0:
-            self._offer_direction(piece.along, self.design.correlate)
             self._offer_interpolation(x, piece.support)
         else:
             self._offer_coefficients(x)
