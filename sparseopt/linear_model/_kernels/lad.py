@@ -28,6 +28,7 @@ from sparseopt.linear_model._kernels.lad_basis import (
     remove,
     replace_column,
     replace_row,
+    row_dot,
     solve_dual,
 )
 
@@ -145,7 +146,8 @@ def _follow_edge(vertex, row, column, sign):
     """Fill direction and image of the edge that frees a row or activates a column."""
     k = vertex.size[0]
     if row >= 0:
-        vertex.image[:] = 0.0
+        for i in range(vertex.image.shape[0]):
+            vertex.image[i] = 0.0
         for p in range(k):
             vertex.direction[p] = -sign * vertex.inverse[p, row]
     else:
@@ -153,7 +155,7 @@ def _follow_edge(vertex, row, column, sign):
         for i in range(k):
             vertex.solved[i] = entering[vertex.rows[i]]
         for p in range(k):
-            vertex.direction[p] = -sign * dot(vertex.inverse[p, :k], vertex.solved[:k])
+            vertex.direction[p] = -sign * row_dot(vertex.inverse, p, vertex.solved, k)
         for i in range(entering.shape[0]):
             vertex.image[i] = sign * entering[i]
     for p in range(k):

@@ -57,6 +57,15 @@ def dot(a, b):
     return total
 
 
+@njit(cache=True, nogil=True, fastmath=SUMS)
+def row_dot(matrix, row, vector, size):
+    """Inner product of the leading part of a matrix row with a vector; 2 size flops."""
+    total = 0.0
+    for i in range(size):
+        total += matrix[row, i] * vector[i]
+    return total
+
+
 @njit(cache=True, nogil=True)
 def _invert(matrix, size, order):
     """Invert the leading block in place by Gauss-Jordan steps; 2 size^3 flops.
@@ -102,7 +111,8 @@ def _invert(matrix, size, order):
 @njit(cache=True, nogil=True)
 def _subtract_fit(vertex):
     """Recompute the residual y - A x from the active columns; 2 m k flops."""
-    vertex.residual[:] = vertex.target
+    for i in range(vertex.target.shape[0]):
+        vertex.residual[i] = vertex.target[i]
     for p in range(vertex.size[0]):
         column = vertex.columns[vertex.active[p]]
         value = vertex.coef[vertex.active[p]]
@@ -156,7 +166,8 @@ def refactorise(vertex):
 def solve_dual(vertex):
     """Compute theta with A_P^T theta = penalty_P sign_P; 2 m k + 2 k^2 flops."""
     k = vertex.size[0]
-    vertex.dual[:] = vertex.row_sign
+    for i in range(vertex.row_sign.shape[0]):
+        vertex.dual[i] = vertex.row_sign[i]
     for i in range(k):
         vertex.solved[i] = 0.0
     for p in range(k):
