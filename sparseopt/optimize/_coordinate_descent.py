@@ -80,6 +80,7 @@ class PenalizedLeastSquares:
         self.residual = target.copy()
         self.correlations = design.correlate(self.residual)
         self._stale = np.zeros(design.shape[1], dtype=bool)  # correlations to refresh
+        self.gap_target = 0.0  # no working set is solved much more accurately than this
 
     def set_start(self, x):
         """Start from the coefficients ``x``."""
@@ -133,7 +134,8 @@ class PenalizedLeastSquares:
         """Solve a working-set problem, then certify the result."""
         before = (self.primal, self.gap)
         working_set = self._choose_working_set()
-        self.x[working_set] = _WorkingSetProblem(self, working_set).solve(INNER_FRACTION * self.gap)
+        inner_gap = INNER_FRACTION * max(self.gap, self.gap_target)
+        self.x[working_set] = _WorkingSetProblem(self, working_set).solve(inner_gap)
         self.residual = self.target - self.design.predict(self.x)
         self.design.correlate_columns(self.residual, self.candidates, self.correlations)
         progress = self._certify()
@@ -492,6 +494,7 @@ def solve_penalized(problem, penalty, *, max_iter, tol, callback=None, warn=True
     table = weight * penalty.kernel_table(problem.x.size, problem.norms.dtype)
     unit = 0.5 * problem.target_norm_squared or 1.0
     _approach(problem, penalty.kernel_code, table)
+    problem.gap_target = 2 * tol * unit
     start = problem.set_penalty(penalty.kernel_code, table)
     result = iterate(
         lambda state: _relative(state.step(), unit),
