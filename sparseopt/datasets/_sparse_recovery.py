@@ -78,7 +78,7 @@ def make_sparse_recovery(
     Returns
     -------
     X : ndarray of shape (n_samples, n_features), dtype float64 or complex128
-        Design.
+        Design, in Fortran order, which solvers that go through columns prefer.
     y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         Target.
     coef : ndarray of shape (n_features,) or (n_features, n_targets)
@@ -108,7 +108,7 @@ def make_sparse_recovery(
         raise ValueError(f"n_nonzero must be at most n_features={n_features}, got {n_nonzero}.")
     rng = check_random_state(random_state)
     normal = _complex_normal if complex_data else _real_normal
-    X = normalized(normal(rng, (n_samples, n_features)))
+    X = np.asfortranarray(normalized(normal(rng, (n_samples, n_features))))
     x = np.zeros((n_features, n_targets), dtype=X.dtype)
     for target in range(n_targets):
         support = rng.choice(n_features, n_nonzero, replace=False)

@@ -76,6 +76,7 @@ def test_sparse_recovery_protocol(complex_data):
         random_state=0,
     )
     assert X.shape == (60, 90)
+    assert X.flags.f_contiguous
     assert y.shape == (60, 3)
     assert np.iscomplexobj(y) == np.iscomplexobj(coef) == complex_data
     np.testing.assert_allclose(np.linalg.norm(X, axis=0), 1.0)

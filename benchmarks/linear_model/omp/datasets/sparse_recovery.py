@@ -1,4 +1,3 @@
-import numpy as np
 from benchopt import BaseDataset
 
 from sparseopt.datasets import make_sparse_recovery
@@ -26,4 +25,4 @@ class Dataset(BaseDataset):
             coef=True,
             random_state=self.random_state,
         )
-        return {"X": np.asfortranarray(X), "y": y, "coef": coef}
+        return {"X": X, "y": y, "coef": coef}
