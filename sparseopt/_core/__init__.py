@@ -3,7 +3,7 @@
 from sparseopt._core._arrays import array_namespace, is_numpy, kernels_for, to_numpy
 from sparseopt._core._estimator import FitReporter, fitting
 from sparseopt._core._iteration import Progress, Status, iterate
-from sparseopt._core._parallel import run_parallel, spawn_seeds
+from sparseopt._core._parallel import run_parallel, short_products, spawn_seeds
 from sparseopt._core._validation import (
     check_nonnegative,
     check_penalty_weights,
@@ -23,6 +23,7 @@ __all__ = [
     "iterate",
     "kernels_for",
     "run_parallel",
+    "short_products",
     "spawn_seeds",
     "to_numpy",
 ]

@@ -4,10 +4,15 @@ joblib chooses the backend (threads, processes, Dask) from ``n_jobs`` and
 ``joblib.parallel_config``; randomness is spawned for each task beforehand.
 """
 
+import contextlib
+import functools
+
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+SHORT = 4_000_000  # entries of a matrix for which BLAS threads cost more than they bring
 
 
 def spawn_seeds(random_state, n_tasks):
@@ -50,3 +55,20 @@ def _run_task(function, task, limit_threads):
         return function(*task)
     with threadpool_limits(limits=1):
         return function(*task)
+
+
+@functools.cache
+def _thread_pools():
+    return ThreadpoolController()  # finds the libraries once: limiting them is then cheap
+
+
+def short_products(n_entries):
+    """Return a context in which BLAS runs on one thread if its products are short.
+
+    A solver that multiplies by a matrix of ``n_entries`` many times, with little work in
+    between, spends its time waiting for BLAS threads otherwise. Entering costs some ten
+    microseconds.
+    """
+    if n_entries > SHORT:
+        return contextlib.nullcontext()
+    return _thread_pools().limit(limits=1, user_api="blas")

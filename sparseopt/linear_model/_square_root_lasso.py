@@ -64,7 +64,8 @@ def square_root_lasso(
     Parameters
     ----------
     X : {ndarray, sparse matrix or array} of shape (n_samples, n_features)
-        Design; float32, float64 or complex.
+        Design; real or complex. The computation is in double precision, the result in
+        the precision of the data.
     y : ndarray of shape (n_samples,)
         Target; real or complex.
     alpha : float or "auto", default="auto"
@@ -131,10 +132,10 @@ def square_root_lasso(
     array([ 1.986, -0.019])
     """
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
-    weights = check_penalty_weights(weights, X.shape[1], dtype=y.real.dtype)
+    weights = check_penalty_weights(weights, X.shape[1])
     _check_arguments(alpha, sigma_min, tol, max_iter)
-    design = make_design(X, sample_weight=sample_weight, fit_intercept=fit_intercept)
-    target, target_mean = design.transform_target(y)
+    design = double_design(X, sample_weight, fit_intercept)
+    target, target_mean = design.transform_target(y.astype(design.dtype))
     alpha, weights = _resolve(alpha, weights, design)
     problem = SquareRootProblem(design, target, weights, positive=positive)
     if coef_init is not None:
@@ -148,6 +149,7 @@ def square_root_lasso(
     )
     _warn_of_interpolation(result)
     result.intercept = design.intercept(result.x, target_mean)
+    result.x = result.x.astype(X.dtype, copy=False)
     result.alpha, result.weights = alpha, weights
     return result
 
@@ -175,7 +177,8 @@ def square_root_lasso_path(
     Parameters
     ----------
     X : {ndarray, sparse matrix or array} of shape (n_samples, n_features)
-        Design; float32, float64 or complex.
+        Design; real or complex. The computation is in double precision, the result in
+        the precision of the data.
     y : ndarray of shape (n_samples,)
         Target; real or complex.
     alphas : array-like of shape (n_alphas,), optional
@@ -229,10 +232,10 @@ def square_root_lasso_path(
            [ 0.   , -0.019]])
     """
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
-    weights = check_penalty_weights(weights, X.shape[1], dtype=y.real.dtype)
+    weights = check_penalty_weights(weights, X.shape[1])
     _check_arguments("auto", sigma_min, tol, max_iter)
-    design = make_design(X, sample_weight=sample_weight, fit_intercept=fit_intercept)
-    target, target_mean = design.transform_target(y)
+    design = double_design(X, sample_weight, fit_intercept)
+    target, target_mean = design.transform_target(y.astype(design.dtype))
     problem = SquareRootProblem(design, target, weights, positive=positive)
     if alphas is None:
         largest = problem.lam_max() / math.sqrt(design.total_weight)
@@ -246,7 +249,7 @@ def square_root_lasso_path(
     ]
     return OptimizeResult(
         alphas=alphas,
-        coefs=np.array([result.x for result in results]).T,
+        coefs=np.array([result.x for result in results], dtype=X.dtype).T,
         intercepts=np.array([design.intercept(result.x, target_mean) for result in results]),
         sigmas=np.array([result.sigma for result in results]),
         dual_gaps=np.array([result.dual_gap for result in results]),
@@ -267,6 +270,16 @@ def universal_strength(n_samples, n_features, *, is_complex=False):
     else:
         quantile = float(stats.norm.isf(ERROR_RATE / (2 * n_features)))
     return MARGIN * quantile / math.sqrt(n_samples)
+
+
+def double_design(X, sample_weight, fit_intercept):
+    """Return the design in double precision.
+
+    Residuals may be far smaller than the target here; the certificate, which rests on
+    their direction, would drown in the rounding of single precision.
+    """
+    X = X.astype(np.result_type(X.dtype, np.float64), copy=False)
+    return make_design(X, sample_weight=sample_weight, fit_intercept=fit_intercept)
 
 
 def _resolve(alpha, weights, design):
@@ -346,7 +359,7 @@ class SquareRootLasso(SparseLinearRegressor):
         Largest number of noise levels tried. A few suffice.
     tol : float, default=1e-6
         The fit ends once the duality gap is at most ``tol`` times the objective of the
-        best constant model. For float32 data, values below 1e-6 are out of reach.
+        best constant model. Values below 2e-14, where rounding begins, mean 2e-14.
     warm_start : bool, default=False
         Whether to start from the coefficients of the previous fit.
 
@@ -453,8 +466,8 @@ class SquareRootLasso(SparseLinearRegressor):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data; stored by columns (Fortran order, CSC) it is not copied when
-            there is neither an intercept nor sample weights.
+            Training data; float64 stored by columns (Fortran order, CSC) is not copied
+            when there is neither an intercept nor sample weights.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets; several targets are fitted independently.
         sample_weight : array-like of shape (n_samples,), optional
@@ -466,13 +479,13 @@ class SquareRootLasso(SparseLinearRegressor):
             The fitted estimator.
         """
         data = X, _, sample_weight = self._validate_fit_data(X, y, sample_weight)
-        weights = check_penalty_weights(self.weights, X.shape[1], X=X, dtype=X.dtype)
-        design = make_design(X, sample_weight=sample_weight, fit_intercept=self.fit_intercept)
+        weights = check_penalty_weights(self.weights, X.shape[1], X=X)
+        design = double_design(X, sample_weight, self.fit_intercept)
         gram = GramCache(design)
         self.alpha_, self.weights_ = _resolve(self.alpha, weights, design)
 
         def solve(target, start, callback):
-            target, mean = design.transform_target(target)
+            target, mean = design.transform_target(target.astype(design.dtype))
             problem = SquareRootProblem(
                 design, target, self.weights_, positive=self.positive, gram=gram
             )
@@ -487,11 +500,12 @@ class SquareRootLasso(SparseLinearRegressor):
                 callback=callback,
             )
             _warn_of_interpolation(result)
-            result.intercept = design.intercept(result.x, mean)
+            result.intercept = X.dtype.type(design.intercept(result.x, mean))
+            result.x = result.x.astype(X.dtype, copy=False)
             return result
 
         def intercept(target, coef):
-            return design.intercept(coef, design.transform_target(target)[1])
+            return design.intercept(coef, design.transform_target(target.astype(design.dtype))[1])
 
         results = self._fit_targets(data, solve, max_iter=self.max_iter, intercept=intercept)
         self.sigma_ = self._per_target([result.sigma for result in results])

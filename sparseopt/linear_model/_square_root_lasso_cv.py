@@ -4,9 +4,12 @@ import math
 
 from sparseopt._core import check_penalty_weights
 from sparseopt.linear_model._cv import PathCV
-from sparseopt.linear_model._square_root_lasso import SquareRootLasso, square_root_lasso_path
+from sparseopt.linear_model._square_root_lasso import (
+    SquareRootLasso,
+    double_design,
+    square_root_lasso_path,
+)
 from sparseopt.linear_model._square_root_solver import SquareRootProblem
-from sparseopt.optimize._design import make_design
 
 
 class SquareRootLassoCV(PathCV, SquareRootLasso):
@@ -134,9 +137,9 @@ class SquareRootLassoCV(PathCV, SquareRootLasso):
         )
 
     def _alpha_max(self, X, y, sample_weight):
-        weights = check_penalty_weights(self.weights, X.shape[1], X=X, dtype=X.dtype)
-        design = make_design(X, sample_weight=sample_weight, fit_intercept=self.fit_intercept)
-        target, _ = design.transform_target(y)
+        weights = check_penalty_weights(self.weights, X.shape[1], X=X)
+        design = double_design(X, sample_weight, self.fit_intercept)
+        target, _ = design.transform_target(y.astype(design.dtype))
         problem = SquareRootProblem(design, target, weights, positive=self.positive)
         return problem.lam_max() / math.sqrt(design.total_weight)
 

@@ -38,7 +38,7 @@ import math
 import numpy as np
 from scipy import linalg
 
-from sparseopt._core import Progress, iterate
+from sparseopt._core import Progress, iterate, short_products
 from sparseopt.optimize._coordinate_descent import PenalizedLeastSquares, solve_penalized
 from sparseopt.optimize._homotopy import lasso_pieces
 from sparseopt.optimize._penalties import L1
@@ -47,6 +47,7 @@ METHOD = "Square-root LASSO"
 MAX_WORKING_SETS = 100  # of one LASSO solve
 INNER_FRACTION = 0.1  # of the accuracy that a step aims at, asked of its LASSO
 MAX_STEPS_WITHOUT_PROGRESS = 8
+SMALLEST_TOLERANCE = 100  # units of machine epsilon; rounding forbids less
 # Coordinate descent suffers where the support approaches the number of rows. Beyond this
 # share of it the exact path is followed, so many kinks a step; the smaller share holds
 # where the noise level has far to fall, by more than the factor.
@@ -161,15 +162,16 @@ class SquareRootProblem:
     def step(self):
         """Solve the LASSO at the current noise level, then move along its path."""
         gap_before = self.gap
-        if self._pieces is not None:
-            self._follow_pieces()
-        elif self._bregman is not None:
-            self._bregman_step()
-        else:
-            self._solve_lasso(self.lasso)
-            self._offer_engine(self.design.correlate)
-            if self.gap > self.tolerance:
-                self._move_along_path()
+        with short_products(math.prod(self.design.shape)):
+            if self._pieces is not None:
+                self._follow_pieces()
+            elif self._bregman is not None:
+                self._bregman_step()
+            else:
+                self._solve_lasso(self.lasso)
+                self._offer_engine(self.design.correlate)
+                if self.gap > self.tolerance:
+                    self._move_along_path()
         if self.gap > 0.9 * gap_before:
             self._inner_fraction *= 0.1
             self._steps_without_progress += 1
@@ -407,6 +409,7 @@ def solve_square_root(problem, alpha, *, sigma_min, max_iter, tol, callback=None
     call with another strength. Returns an OptimizeResult without ``intercept``.
     """
     scale = math.sqrt(problem.design.total_weight)
+    tol = max(tol, SMALLEST_TOLERANCE * float(np.finfo(problem.weights.dtype).eps))
     start = problem.pose(alpha * scale, sigma_min * scale, tol)
     result = iterate(
         lambda state: state.step(),
