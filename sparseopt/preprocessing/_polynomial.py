@@ -235,12 +235,19 @@ class OrthogonalPolynomialFeatures(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a value lies outside the domain and ``out_of_domain`` says so.
+            If a value lies outside the domain and ``out_of_domain`` says so, or so far
+            outside that the polynomials overflow.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         T = self._to_standard_domain(X)
-        return evaluate_polynomials(self.kind, self.index_set_, T, dtype=X.dtype)
+        features = evaluate_polynomials(self.kind, self.index_set_, T, dtype=X.dtype)
+        if np.abs(T).max() > 1.0 and not np.isfinite(features).all():
+            raise ValueError(
+                f"The polynomials overflow {X.dtype} so far outside the domain. Set out_of_domain "
+                "to 'clip', widen domain or lower degree."
+            )
+        return features
 
     def get_feature_names_out(self, input_features=None):
         """Name the output features: ``"P2(age) P1(bmi)"`` is a product of two polynomials.

@@ -135,6 +135,14 @@ def test_values_outside_the_domain():
         learnt.set_params(out_of_domain="error").transform(outside)
 
 
+@pytest.mark.parametrize(("dtype", "far"), [(np.float32, 1e20), (np.float64, 1e150)])
+def test_overflow_far_outside_the_domain(dtype, far):
+    features = OrthogonalPolynomialFeatures(domain=UNIT, out_of_domain="extrapolate")
+    X = np.array([[far]], dtype=dtype)
+    with pytest.raises(ValueError, match="overflow"):
+        features.fit(X).transform(X)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rounding_at_the_border_is_inside(dtype):
     features = OrthogonalPolynomialFeatures(domain=(0.1, 0.3)).fit(np.full((1, 1), 0.2, dtype))
