@@ -355,4 +355,6 @@ def _learn_domain(X):
     lower, upper = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     constant = 0.5 * upper - 0.5 * lower < np.finfo(np.float64).tiny
     margin = np.where(constant, np.maximum(1.0, np.abs(lower)), 0.0)
-    return np.column_stack([lower - margin, upper + margin])
+    with np.errstate(over="ignore"):  # a constant near the largest number is a border then
+        domain = np.column_stack([lower - margin, upper + margin])
+    return np.clip(domain, np.finfo(np.float64).min, np.finfo(np.float64).max)

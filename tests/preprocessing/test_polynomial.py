@@ -252,3 +252,9 @@ def test_failed_fit_changes_nothing():
         features.fit([[2.0, 3.0]])
     assert features.index_set_ is before
     assert features.n_features_in_ == 1
+
+
+@pytest.mark.parametrize("constant", [1.7e308, -1.7e308])
+def test_a_constant_near_the_largest_number_is_no_nan(constant):
+    features = OrthogonalPolynomialFeatures(degree=2).fit_transform(np.full((3, 1), constant))
+    assert np.isfinite(features).all()
