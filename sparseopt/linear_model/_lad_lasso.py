@@ -8,11 +8,13 @@ through the LAD-Lasso", Journal of Business & Economic Statistics 25 (2007) 347-
 that solves it is in ``_lad_simplex``; its strength is ``lam = alpha sum_i s_i``.
 """
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import OptimizeResult
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval
 
 from sparseopt._core import check_penalty_weights, fitting, iterate
@@ -140,8 +142,8 @@ def lad_lasso_path(
     Raises
     ------
     ValueError
-        For complex data, shapes that do not fit, negative strengths or weights, or
-        ``exact=True`` together with ``alphas``.
+        For complex data, shapes that do not fit, negative strengths or weights, ``eps``
+        outside of (0, 1), or ``exact=True`` together with ``alphas``.
 
     Warns
     -----
@@ -173,6 +175,11 @@ def lad_lasso_path(
     if exact and alphas is not None:
         raise ValueError(
             f"exact=True finds the strengths itself: alphas must be None, not {alphas!r}."
+        )
+    if not (0 <= eps < 1 and (exact or eps > 0)) or n_alphas < 1 or max_iter < 1:
+        raise ValueError(
+            "eps must be between 0 and 1, n_alphas and max_iter at least 1, got "
+            f"eps={eps!r}, n_alphas={n_alphas!r}, max_iter={max_iter!r}."
         )
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
     if np.iscomplexobj(X):
@@ -215,6 +222,15 @@ def _exact_path(problem, eps, tol):
         strengths.append(strength)
         points.append(x)
         gaps.append(problem.gap)
+    relative_gap = max(gaps, default=0.0) / (problem.constant_objective or 1.0)
+    if relative_gap > tol:
+        warnings.warn(
+            f"The exact LAD-LASSO path has the relative duality gap {relative_gap:.3g} (tolerance "
+            f"{tol:.3g}) at its least accurate break point. Rescale columns of very different "
+            "sizes, or increase tol if this accuracy suffices.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
     n_features = problem.n_features
     coefs = np.array(points).reshape(len(points), problem.norms.size)
     return OptimizeResult(
@@ -223,7 +239,7 @@ def _exact_path(problem, eps, tol):
         intercepts=coefs[:, n_features:].sum(axis=1),
         dual_gaps=np.array(gaps) / problem.total_weight,
         n_iters=np.ones(len(points), dtype=int),
-        success=max(gaps, default=0.0) <= tol * (problem.constant_objective or 1.0),
+        success=relative_gap <= tol,
     )
 
 

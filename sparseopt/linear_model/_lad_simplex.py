@@ -179,7 +179,8 @@ class PenalizedLAD:
         penalised = np.flatnonzero(self._usable & (self.weights > 0))
         free = np.flatnonzero(self._unpenalised)
         too_large = self._sparse or penalised.size * self.n_samples > LARGEST_JUMP
-        if too_large or self._nonnegative.any() or 2 * free.size > self.n_samples:
+        no_interior = self._strength == 0  # of the dual: the penalised bounds are equations
+        if too_large or no_interior or self._nonnegative.any() or 2 * free.size > self.n_samples:
             return
         A, F = self._scaled(penalised).T, self._scaled(free).T
         penalty = self._penalty(penalised) / self._scale[penalised]
@@ -320,7 +321,8 @@ class PenalizedLAD:
     def _penalty(self, columns=slice(None)):
         """Return lam w_j, where infinity times zero is zero."""
         weights = self.weights[columns]
-        return np.where(weights > 0, self._strength, 0.0) * np.where(weights > 0, weights, 1.0)
+        costly = (weights > 0) & (self._strength > 0)
+        return np.where(costly, self._strength, 0.0) * np.where(costly, weights, 1.0)
 
     def _load(self, columns):
         """Append columns of the design, scaled, to the working set."""
@@ -422,14 +424,22 @@ class PenalizedLAD:
         return _thread_pools().limit(limits=1, user_api="blas")
 
     def _column_norms(self):
-        if self._sparse:
-            X = self.X
-            entries = (X.data * self.row_scale[X.indices]) ** 2
-            squares = sparse.csc_array((entries, X.indices, X.indptr), shape=X.shape).sum(axis=0)
-        else:
-            squares = np.einsum("ij,ij,i->j", self.X, self.X, self.row_scale**2)
-        intercept = [self.row_scale @ self.row_scale] if self.fit_intercept else []
-        return np.sqrt(np.concatenate([np.asarray(squares).ravel(), intercept]))
+        X, rows = self.X, self.row_scale
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self._sparse:
+                entries = (X.data * rows[X.indices]) ** 2
+                squares = sparse.csc_array((entries, X.indices, X.indptr), shape=X.shape)
+                squares = np.asarray(squares.sum(axis=0)).ravel()
+            else:
+                squares = np.einsum("ij,ij,i->j", X, X, rows**2)
+        norms = np.sqrt(squares)
+        for j in np.flatnonzero(~((squares > 1e-280) & (squares < np.inf))):
+            if self._sparse:
+                stored = slice(X.indptr[j], X.indptr[j + 1])
+                norms[j] = _scaled_norm(X.data[stored] * rows[X.indices[stored]])
+            else:
+                norms[j] = _scaled_norm(X[:, j] * rows)
+        return np.append(norms, [_scaled_norm(rows)] if self.fit_intercept else [])
 
     def _constant_objective(self, y):
         centre = 0.0
@@ -495,3 +505,9 @@ class PenalizedLAD:
         self._residual = self.target - A @ solution
         self._lost_vertex = True
         return self._certify()._replace(stalled=True)
+
+
+def _scaled_norm(vector):
+    """Return the Euclidean norm of a vector whose squares may overflow or vanish."""
+    largest = np.abs(vector).max(initial=0.0)
+    return largest * np.linalg.norm(vector / largest) if largest > 0 else 0.0

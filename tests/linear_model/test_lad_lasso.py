@@ -323,6 +323,31 @@ def test_scale_equivariance(factor):
     np.testing.assert_allclose(scaled.intercept_, factor * model.intercept_, rtol=1e-8)
 
 
+@pytest.mark.parametrize("factor", [1e-250, 1e-100, 1e100, 1e250])
+@pytest.mark.parametrize("container", [np.asarray, sparse.csc_array])
+def test_extreme_sizes_of_columns_and_rows(factor, container):
+    X, y = corrupted_problem()
+    model = LADLasso(0.2).fit(X, y)
+    scaled = LADLasso(0.2 * factor).fit(container(factor * X), y)
+    np.testing.assert_allclose(factor * scaled.coef_, model.coef_, atol=1e-9)
+    weighted = LADLasso(0.2).fit(container(X), y, sample_weight=np.full(y.size, factor))
+    np.testing.assert_allclose(weighted.coef_, model.coef_, atol=1e-9)
+
+
+def test_strength_zero_with_excluded_columns_and_many_pivots_is_silent():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 2, (300, 100)).astype(float), rng.integers(0, 2, 300).astype(float)
+    weights = np.ones(100)
+    weights[7] = np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = LADLasso(0.0, weights=weights).fit(X, y)
+    penalty = np.where(np.isfinite(weights), 0.0, np.inf)
+    expected = highs_objective(X, y, penalty, intercept=True)
+    np.testing.assert_allclose(np.abs(y - model.predict(X)).sum(), expected, rtol=1e-9)
+    assert model.coef_[7] == 0
+
+
 def test_gross_errors_that_grow_do_not_move_the_fit():
     X, y = corrupted_problem()
     model = LADLasso(0.2).fit(X, y)
@@ -505,6 +530,25 @@ def test_exact_path_of_a_constant_target_is_empty():
     path = lad_lasso_path(X, np.full(60, 2.0), exact=True, fit_intercept=True)
     assert path.alphas.size == 0
     assert path.coefs.shape == (90, 0)
+
+
+def test_exact_path_warns_where_its_certificate_is_poor():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((12, 3))
+    y = rng.standard_normal(12)
+    with pytest.warns(ConvergenceWarning, match="exact LAD-LASSO path has the relative"):
+        path = lad_lasso_path(X, y, exact=True, fit_intercept=True, tol=1e-30)
+    assert not path.success
+    assert path.dual_gaps.max() <= 1e-12
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"eps": 0}, {"eps": -1, "exact": True}, {"eps": 2}, {"n_alphas": 0}, {"max_iter": 0}],
+)
+def test_wrong_path_options_are_refused(options):
+    with pytest.raises(ValueError, match="eps must be between 0 and 1"):
+        lad_lasso_path(*corrupted_problem(), **options)
 
 
 def test_exact_path_takes_no_grid():
