@@ -5,6 +5,7 @@ from sparseopt._core._estimator import FitReporter, fitting
 from sparseopt._core._iteration import Progress, Status, iterate
 from sparseopt._core._parallel import run_parallel, short_products, spawn_seeds
 from sparseopt._core._validation import (
+    check_at_least_one,
     check_nonnegative,
     check_penalty_weights,
     check_regression_data,
@@ -15,6 +16,7 @@ __all__ = [
     "Progress",
     "Status",
     "array_namespace",
+    "check_at_least_one",
     "check_nonnegative",
     "check_penalty_weights",
     "check_regression_data",

@@ -109,11 +109,12 @@ def iterate(
             history.append((nit, time.perf_counter() - start, *progress[:2]))
             if best_x is None or progress.certificate <= best.certificate:
                 best_x, best = state.x.copy(), progress
-            if nit and notify is not None and notify(state.x, progress, nit):
-                status = Status.STOPPED_BY_CALLBACK
-                break
+            stop = nit > 0 and notify is not None and notify(state.x, progress, nit)
             if progress.certificate <= tol:
                 status = Status.CONVERGED
+                break
+            if stop:
+                status = Status.STOPPED_BY_CALLBACK
                 break
             if progress.stalled:
                 status = Status.STALLED

@@ -6,6 +6,7 @@ joblib chooses the backend (threads, processes, Dask) from ``n_jobs`` and
 
 import contextlib
 import functools
+import os
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -42,16 +43,21 @@ def spawn_seeds(random_state, n_tasks):
 def run_parallel(function, tasks, *, n_jobs=None):
     """Return ``[function(*task) for task in tasks]``, computed by joblib.
 
-    BLAS and OpenMP pools are limited to one thread inside the tasks while several
-    tasks run at once, so that the levels do not fight for the cores.
+    BLAS and OpenMP pools are limited to one thread while several tasks run at once, so
+    that the levels do not fight for the cores.
     """
     tasks = list(tasks)
-    parallel = min(effective_n_jobs(n_jobs), len(tasks)) > 1
-    return Parallel(n_jobs=n_jobs)(delayed(_run_task)(function, task, parallel) for task in tasks)
+    if min(effective_n_jobs(n_jobs), len(tasks)) <= 1:
+        return [function(*task) for task in tasks]
+    # The limits hold for a whole process. They are set here for tasks that run in threads
+    # (not in the tasks: these end in any order), and in each task that runs elsewhere.
+    here = os.getpid()
+    with threadpool_limits(limits=1):
+        return Parallel(n_jobs=n_jobs)(delayed(_run_task)(function, task, here) for task in tasks)
 
 
-def _run_task(function, task, limit_threads):
-    if not limit_threads:
+def _run_task(function, task, parent):
+    if os.getpid() == parent:
         return function(*task)
     with threadpool_limits(limits=1):
         return function(*task)

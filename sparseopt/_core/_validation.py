@@ -15,6 +15,15 @@ def check_nonnegative(value, name):
     return float(value)
 
 
+def check_at_least_one(value, name):
+    """Return ``value`` as an int if it is an integer >= 1."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}.")
+    return int(value)
+
+
 def check_penalty_weights(weights, n_features, *, X=None, dtype=np.float64):
     """Return penalty weights as an array with one entry a feature.
 

@@ -83,11 +83,11 @@ class SparseLinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMix
                     attributes = functools.partial(_linear_attributes, intercept, target)
                 with reporter.task(f"target {number}", attributes) as callback:
                     results.append(solve(target, start, callback))
-            self._store(results)
+            self._store(results, X.dtype)
         return results
 
-    def _store(self, results):
-        self.coef_ = self._per_target([result.x for result in results])
+    def _store(self, results, dtype):
+        self.coef_ = self._per_target([result.x.astype(dtype, copy=False) for result in results])
         self.intercept_ = self._per_target([result.intercept for result in results])
         self.dual_gap_ = self._per_target([result.dual_gap for result in results])
         self.n_iter_ = max(result.nit for result in results)

@@ -21,8 +21,11 @@ from sparseopt._core import fitting, run_parallel
 
 def alpha_grid(alpha_max, eps, n_alphas):
     """Return ``n_alphas`` geometrically spaced strengths from ``alpha_max`` down."""
-    if alpha_max <= np.finfo(float).resolution:
-        # A constant target: every strength gives the zero solution.
+    if not 0 < eps < 1:
+        raise ValueError(f"eps must be between 0 and 1, got {eps!r}.")
+    if n_alphas < 1:
+        raise ValueError(f"n_alphas must be at least 1, got {n_alphas!r}.")
+    if alpha_max == 0:  # a constant target: every strength gives the zero solution
         return np.full(n_alphas, np.finfo(float).resolution)
     return np.geomspace(alpha_max, alpha_max * eps, n_alphas)
 

@@ -14,7 +14,13 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 from sklearn.utils._param_validation import Interval
 
-from sparseopt._core import check_penalty_weights, check_regression_data, fitting
+from sparseopt._core import (
+    check_at_least_one,
+    check_nonnegative,
+    check_penalty_weights,
+    check_regression_data,
+    fitting,
+)
 from sparseopt.linear_model._base import SparseLinearRegressor
 from sparseopt.linear_model._cv import PathCV, alpha_grid, check_alphas
 from sparseopt.optimize._coordinate_descent import PenalizedLeastSquares, solve_penalized
@@ -99,6 +105,8 @@ def weighted_lasso_path(
     array([[0.6, 0.9],
            [0.1, 0.4]])
     """
+    check_nonnegative(tol, "tol")
+    check_at_least_one(max_iter, "max_iter")
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
     weights = check_penalty_weights(weights, X.shape[1], dtype=y.real.dtype)
     design = make_design(X, sample_weight=sample_weight, fit_intercept=fit_intercept)
@@ -106,7 +114,7 @@ def weighted_lasso_path(
     problem = PenalizedLeastSquares(design, target)
     unit = ElasticNet(1.0, l1_ratio, weights, positive)
     if alphas is None:
-        alphas = alpha_grid(problem.alpha_max(unit), eps, n_alphas)
+        alphas = alpha_grid(_largest_alpha(problem, unit), eps, n_alphas)
     else:
         alphas = check_alphas(alphas)
     results = [
@@ -117,7 +125,7 @@ def weighted_lasso_path(
     ]
     return OptimizeResult(
         alphas=alphas,
-        coefs=np.array([result.x for result in results]).T,
+        coefs=np.array([result.x for result in results], dtype=y.dtype).T,
         intercepts=np.array([design.intercept(result.x, target_mean) for result in results]),
         dual_gaps=np.array([result.dual_gap for result in results]),
         n_iters=np.array([result.nit for result in results]),
@@ -154,7 +162,7 @@ class WeightedLasso(SparseLinearRegressor):
     positive : bool, default=False
         Whether the coefficients must be non-negative.
     max_iter : int, default=1000
-        Largest number of working sets. A few suffice.
+        Largest number of iterations. A few suffice.
     tol : float, default=1e-4
         The fit ends once the duality gap is at most ``tol`` times the objective of the
         best constant model.
@@ -170,10 +178,11 @@ class WeightedLasso(SparseLinearRegressor):
     dual_gap_ : float or ndarray of shape (n_targets,)
         Certificate: the objective exceeds its minimum by at most this.
     n_iter_ : int
-        Number of working sets; the largest over targets.
+        Number of iterations, each of one working set or one stage of the way to a weak
+        penalty; the largest over targets.
     history_ : dict or list of dict
         Arrays ``iteration``, ``time`` (seconds), ``objective`` and ``certificate``
-        (relative gap), one entry a working set; one dict a target.
+        (relative gap), one entry an iteration and one for the start; one dict a target.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -403,15 +412,10 @@ class WeightedLassoCV(PathCV, WeightedLasso):
         )
 
     def _alpha_max(self, X, y, sample_weight):
-        if self.l1_ratio == 0:
-            raise ValueError(
-                "An automatic grid needs l1_ratio > 0: a ridge penalty has no largest "
-                "strength. Give alphas explicitly."
-            )
         weights = check_penalty_weights(self.weights, X.shape[1], X=X, dtype=X.dtype)
         design = make_design(X, sample_weight=sample_weight, fit_intercept=self.fit_intercept)
         problem = PenalizedLeastSquares(design, design.transform_target(y)[0])
-        return problem.alpha_max(ElasticNet(1.0, self.l1_ratio, weights, self.positive))
+        return _largest_alpha(problem, ElasticNet(1.0, self.l1_ratio, weights, self.positive))
 
     def _final_estimator(self, alpha):
         return WeightedLasso(
@@ -423,3 +427,12 @@ class WeightedLassoCV(PathCV, WeightedLasso):
             max_iter=self.max_iter,
             tol=self.tol,
         )
+
+
+def _largest_alpha(problem, penalty):
+    if penalty.l1_ratio == 0:
+        raise ValueError(
+            "An automatic grid needs l1_ratio > 0: a ridge penalty has no largest "
+            "strength. Give alphas explicitly."
+        )
+    return problem.alpha_max(penalty)

@@ -28,7 +28,14 @@ import math
 import numpy as np
 from scipy import linalg, optimize
 
-from sparseopt._core import Progress, check_nonnegative, check_regression_data, iterate
+from sparseopt._core import (
+    Progress,
+    check_at_least_one,
+    check_nonnegative,
+    check_regression_data,
+    iterate,
+    short_products,
+)
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._gram_cache import GramCache
 from sparseopt.optimize._losses import SquaredLoss
@@ -40,6 +47,7 @@ EPOCHS_PER_ROUND = 5
 MAX_ROUNDS = 40
 MAX_NEWTON_STEPS = 10
 CONTINUATION_START = 200  # times the strength: where a cold start begins to hurt
+LARGEST_CONTINUATION = 1e8  # times the strength: where it is as good as zero
 CONTINUATION_RATIO = 0.3
 CONTINUATION_GAP = 1e-2  # relative to the objective of the stage
 CONTINUATION_STEPS = 10
@@ -107,17 +115,36 @@ class PenalizedLeastSquares:
         self.code, self.table = code, table
         l1, ridge = table
         excluded = np.isinf(l1) | (self.norms == 0)
-        if np.any(self.x[excluded] != 0):
-            self.set_start(np.where(excluded, 0, self.x))
+        forbidden = excluded & (self.x != 0)
+        if code == NONNEGATIVE_ELASTIC_NET:
+            forbidden |= self.x < 0
+        if forbidden.any():
+            self.set_start(np.where(forbidden, 0, self.x))
         stale = np.flatnonzero(self._stale)
         self.design.correlate_columns(self.residual, stale, self.correlations)
         self._stale[:] = False
         self.candidates = np.flatnonzero(~excluded)
-        self.unpenalized = np.flatnonzero((l1 == 0) & (ridge == 0) & ~excluded)
+        self.unpenalized, self.dual_table = self._without_negligible_penalties(~excluded)
         self._unpenalized_basis = None
         self._steps_without_progress = 0
         self.dual_value = -math.inf
         return self._certify()
+
+    def _without_negligible_penalties(self, usable):
+        """Return the unpenalised features, and the table as dual points see it.
+
+        An l1 weight below the rounding error of a correlation bounds nothing: scaling a
+        dual point until it meets such a bound would destroy it. Those features count as
+        unpenalised, unless there are too many to project out.
+        """
+        l1, ridge = self.table
+        usable = usable & (ridge == 0)
+        noise = 4 * np.finfo(l1.dtype).eps * self.norms * math.sqrt(self.target_norm_squared)
+        negligible = usable & (l1 <= noise)
+        if np.count_nonzero(negligible) > self.residual.size // 2:
+            negligible = usable & (l1 == 0)
+        table = np.array([np.where(negligible, 0, l1), ridge])
+        return np.flatnonzero(negligible), table
 
     def alpha_max(self, penalty):
         """Return the smallest strength of ``penalty`` for which the solution is zero.
@@ -181,9 +208,9 @@ class PenalizedLeastSquares:
         correlations = self.correlations
         point, correlations = self.dual_point(self.residual, self._correlate_candidates)
         slope = self.slope(correlations)
-        scale, value = self.scaled_dual(point, slope, self.table[:, self._at_candidates])
+        scale, value = self.scaled_dual(point, slope, self.dual_table[:, self._at_candidates])
         self._scaled_slope = scale * slope
-        if value > self.dual_value:
+        if not value <= self.dual_value:  # a NaN must reach the guard of the iteration
             self.dual_value = value
             self.dual = scale * point
             self._dual_slope = self._scaled_slope
@@ -227,7 +254,7 @@ class PenalizedLeastSquares:
     def _choose_working_set(self):
         candidates, at = self.candidates, self._at_candidates
         priority = (self.table[0, at] - self._scaled_slope) / self.norms[at]
-        kept = (self.x[at] != 0) | (self.table[0, at] == 0)
+        kept = (self.x[at] != 0) | (self.dual_table[0, at] == 0)
         priority[kept] = -math.inf
         size = max(
             self.design.smallest_working_set,
@@ -252,6 +279,7 @@ class _WorkingSetProblem:
         self.working_set = working_set
         self.block = working_block(parent.design, working_set)
         self.table = np.ascontiguousarray(parent.table[:, working_set])
+        self.dual_table = parent.dual_table[:, working_set]
         self.x = parent.x[working_set]
         self.residual = parent.residual.copy()
         # A coefficient that moves by less than this in the norm of the predictions rests.
@@ -262,7 +290,7 @@ class _WorkingSetProblem:
         for _ in range(MAX_ROUNDS):
             if self._newton_pays():
                 rests = self._epochs(EPOCHS_PER_ROUND)
-                self._newton_steps()
+                self._newton_steps()  # if it still pays on the new support
             else:
                 rests = self._anderson_round()
             if rests or self._gap() <= target_gap:
@@ -274,7 +302,8 @@ class _WorkingSetProblem:
 
     def _gap(self):
         point, correlations = self.parent.dual_point(self.residual, self.block.correlate)
-        _, value = self.parent.scaled_dual(point, self.parent.slope(correlations), self.table)
+        slope = self.parent.slope(correlations)
+        _, value = self.parent.scaled_dual(point, slope, self.dual_table)
         return self._objective(self.x, self.residual) - value
 
     def _epochs(self, n_epochs):
@@ -288,25 +317,27 @@ class _WorkingSetProblem:
         """Tell whether a Newton step on the support is possible and worth its cost.
 
         A Cholesky factorisation of s columns costs s^3/3 flops, an epoch about two for
-        each stored entry of the working set; Newton replaces some hundred epochs.
+        each stored entry of the working set; Newton replaces some hundred epochs. In
+        complex data both an unknown and a row count twice.
         """
-        if np.iscomplexobj(self.x):
-            return False
         support = np.count_nonzero(self.x)
-        epoch = 2 * self.block.n_stored
-        return support <= self.parent.gram.max_features and support**3 / 3 <= 200 * epoch
+        epoch, size = 2 * self.block.n_stored, support
+        if np.iscomplexobj(self.x):
+            epoch, size = 4 * epoch, 2 * support
+        return support <= self.parent.gram.max_features and size**3 / 3 <= 200 * epoch
 
     def _newton_steps(self):
-        """Take Newton steps on the support while they run into sign changes."""
+        """Take Newton steps on the support, several where it is too large to be final."""
         for _ in range(MAX_NEWTON_STEPS):
-            if not self._newton_step():
+            overfull = np.count_nonzero(self.x) > self.residual.size
+            if not (self._newton_pays() and self._newton_step() and overfull):
                 break
 
     def _newton_step(self):
         """Move towards the minimiser over the current support and signs.
 
         Coefficients whose sign would change are set to zero. Returns whether that
-        happened, so that another step on the smaller support is worth it.
+        happened.
         """
         support = np.flatnonzero(self.x)
         if support.size == 0:
@@ -314,19 +345,27 @@ class _WorkingSetProblem:
         x, signs = self.x[support], np.sign(self.x[support])
         l1, ridge = self.table[:, support]
         gradient = self.block.correlate_positions(self.residual, support) - l1 * signs - ridge * x
-        direction = self.parent.gram.solve(self.working_set[support], ridge, gradient)
+        features, is_complex = self.working_set[support], np.iscomplexobj(x)
+        if is_complex:
+            direction = self.parent.gram.solve_with_phases(
+                features, ridge, l1 / np.abs(x), signs, gradient
+            )
+        else:
+            direction = self.parent.gram.solve(features, ridge, gradient)
         if direction is None:
             return False
         before = self._objective(self.x, self.residual)
-        for length in (1.0, 0.5, _first_sign_change(x, direction)):
+        shortest = 0.1 if is_complex else _first_sign_change(x, direction)
+        for length in (1.0, 0.5, shortest):
             moved = x + length * direction
-            crossed = moved * signs <= 0.5 * np.finfo(x.dtype).eps * np.abs(x)
+            outward = np.real(np.conj(signs) * moved)
+            crossed = outward <= 0.5 * np.finfo(x.dtype).eps * np.abs(x)
             trial = self.x.copy()
             trial[support] = np.where(crossed, 0, moved)
             residual = self.residual - self.block.predict(support, trial[support] - x)
             if self._objective(trial, residual) < before:
                 self.x, self.residual = trial, residual
-                return bool(crossed.any()) and support.size > self.residual.size
+                return bool(crossed.any())
         return False
 
     def _anderson_round(self):
@@ -467,8 +506,7 @@ def coordinate_descent(
     """
     _check_combination(SquaredLoss() if loss is None else loss, penalty)
     check_nonnegative(tol, "tol")
-    if max_iter < 1:
-        raise ValueError(f"max_iter must be at least 1, got {max_iter!r}.")
+    check_at_least_one(max_iter, "max_iter")
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
     design = make_design(X, sample_weight=sample_weight, fit_intercept=fit_intercept)
     target, target_mean = design.transform_target(y)
@@ -478,9 +516,12 @@ def coordinate_descent(
             raise ValueError(
                 f"coef_init must have shape ({X.shape[1]},), got {np.shape(coef_init)}."
             )
+        if not np.all(np.isfinite(coef_init)):
+            raise ValueError("coef_init must be finite, got NaN or infinite entries.")
         problem.set_start(coef_init)
     result = solve_penalized(problem, penalty, max_iter=max_iter, tol=tol, callback=callback)
     result.intercept = design.intercept(result.x, target_mean)
+    result.x = result.x.astype(X.dtype, copy=False)
     return result
 
 
@@ -490,23 +531,33 @@ def solve_penalized(problem, penalty, *, max_iter, tol, callback=None, warn=True
     ``problem`` keeps its coefficients, which warm-start a later call with another
     penalty. Returns the same result, without ``intercept``.
     """
-    weight = problem.design.total_weight
+    if penalty.positive and np.iscomplexobj(problem.x):
+        raise ValueError("positive=True needs real data, got complex values.")
+    code, weight = penalty.kernel_code, problem.design.total_weight
     table = weight * penalty.kernel_table(problem.x.size, problem.norms.dtype)
     unit = 0.5 * problem.target_norm_squared or 1.0
-    _approach(problem, penalty.kernel_code, table)
     problem.gap_target = 2 * tol * unit
-    start = problem.set_penalty(penalty.kernel_code, table)
-    result = iterate(
-        lambda state: _relative(state.step(), unit),
-        problem,
-        initial=_relative(start, unit),
-        max_iter=max_iter,
-        tol=tol,
-        callback=callback,
-        method=METHOD,
-        certificate_name="relative duality gap",
-        warn=warn,
-    )
+    start = problem.set_penalty(code, table)
+    stages = iter(_continuation(problem))
+
+    def step(state):
+        for factor in stages:
+            _solve_roughly(state, factor * table)
+            return _relative(state.set_penalty(code, table), unit)
+        return _relative(state.step(), unit)
+
+    with short_products(problem.design.shape[0] * problem.design.shape[1]):
+        result = iterate(
+            step,
+            problem,
+            initial=_relative(start, unit),
+            max_iter=max_iter,
+            tol=tol,
+            callback=callback,
+            method=METHOD,
+            certificate_name="relative duality gap",
+            warn=warn,
+        )
     result.fun *= unit / weight
     result.history["objective"] *= unit / weight
     result.dual_gap = result.certificate * unit / weight
@@ -514,28 +565,35 @@ def solve_penalized(problem, penalty, *, max_iter, tol, callback=None, warn=True
     return result
 
 
-def _approach(problem, code, table):
-    """Warm-start a weak penalty by rough solutions for stronger ones.
+def _continuation(problem):
+    """Return the factors, in decreasing order, by which to strengthen a weak penalty.
 
     Close to interpolation a cold start lets in far more features than the solution
-    has; following the path keeps the support near its final size throughout.
+    has; rough solutions for stronger penalties keep the support near its final size.
+    There is nothing to return if only few features would enter, or for a warm start.
     """
-    l1 = table[0]
-    penalized = (l1 > 0) & np.isfinite(l1)
-    if problem.x.any() or not penalized.any():
-        return
-    problem.code = code
-    strongest = np.max(problem.slope(problem.correlations[penalized]) / l1[penalized])
+    l1 = problem.table[0].astype(float)
+    slope = problem.slope(problem.correlations).astype(float)
+    entering = (l1 > 0) & np.isfinite(l1) & (slope > 0)
+    many = max(1, problem.residual.size // 10)
+    if problem.x.any() or np.count_nonzero(entering) < many:
+        return []
+    with np.errstate(over="ignore"):
+        factors = slope[entering] / l1[entering]
+    strongest = min(np.partition(factors, -many)[-many], LARGEST_CONTINUATION)
     if strongest < CONTINUATION_START:
-        return
-    factor = CONTINUATION_RATIO * strongest
-    while factor > 1 / CONTINUATION_RATIO**0.5:
-        problem.set_penalty(code, factor * table)
-        for _ in range(CONTINUATION_STEPS):
-            if problem.gap <= CONTINUATION_GAP * problem.primal:
-                break
-            problem.step()
-        factor *= CONTINUATION_RATIO
+        return []
+    n_stages = int(math.log(strongest) / -math.log(CONTINUATION_RATIO))
+    return strongest * CONTINUATION_RATIO ** np.arange(1, n_stages + 1)
+
+
+def _solve_roughly(problem, table):
+    """Solve for another table, as accurately as a stage of the continuation needs."""
+    problem.set_penalty(problem.code, table)
+    for _ in range(CONTINUATION_STEPS):
+        if problem.gap <= CONTINUATION_GAP * problem.primal:
+            break
+        problem.step()
 
 
 def _relative(progress, unit):

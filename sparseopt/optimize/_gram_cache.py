@@ -56,7 +56,10 @@ class GramCache:
         self._gram[old_size:size, :old_size] = block[:old_size].conj().T
 
     def solve(self, features, ridge, rhs):
-        """Solve ``(Gram + diag(ridge)) d = rhs``; slightly damped if that is singular."""
+        """Solve ``(Gram + diag(ridge)) d = rhs``; slightly damped if that is singular.
+
+        Returns None if no damping helps. ``features`` may not exceed ``max_features``.
+        """
         diagonal = self.design.column_norms_squared[features] + ridge
         scale = np.max(diagonal)
         epsilon = np.finfo(scale.dtype).eps
@@ -67,4 +70,34 @@ class GramCache:
             factor, info = potrf(matrix, lower=True, overwrite_a=True, clean=False)
             if info == 0 and np.min(np.abs(np.diagonal(factor))) ** 2 > 10 * epsilon * scale:
                 return linalg.cho_solve((factor, True), rhs, check_finite=False)
+        return None
+
+    def solve_with_phases(self, features, ridge, stiffness, phases, rhs):
+        """Solve ``(Gram + diag(ridge) + S) d = rhs`` for complex ``d``; damped if singular.
+
+        S is the curvature of the modulus: it holds ``d_j`` with ``stiffness_j`` across the
+        direction ``phases_j``, and not along it, ``S d = stiffness * phases * 1j *
+        Im(conj(phases) d)``. That is real-linear, a real system of twice the size.
+        """
+        gram = self.submatrix(features)
+        matrix = np.block([[gram.real, -gram.imag], [gram.imag, gram.real]])
+        size = features.size
+        real, imaginary = np.arange(size), np.arange(size, 2 * size)
+        matrix[real, real] += ridge + stiffness * phases.imag**2
+        matrix[imaginary, imaginary] += ridge + stiffness * phases.real**2
+        matrix[real, imaginary] -= stiffness * phases.real * phases.imag
+        matrix[imaginary, real] -= stiffness * phases.real * phases.imag
+        scale = np.max(self.design.column_norms_squared[features] + ridge)
+        epsilon = np.finfo(scale.dtype).eps
+        sides = np.concatenate([rhs.real, rhs.imag])
+        for damping in (0.0, 1e2 * epsilon * size, np.sqrt(epsilon)):
+            damped = matrix.copy()
+            damped[np.diag_indices_from(damped)] += damping * scale
+            try:
+                factor = linalg.cho_factor(damped, lower=True, check_finite=False)
+            except linalg.LinAlgError:
+                continue
+            if np.min(np.diagonal(factor[0])) ** 2 > 10 * epsilon * scale:
+                solution = linalg.cho_solve(factor, sides, check_finite=False)
+                return (solution[:size] + 1j * solution[size:]).astype(gram.dtype)
         return None

@@ -1,6 +1,6 @@
 """Separable penalties: what solvers may ask of them, and their form inside kernels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ ELASTIC_NET = 0
 NONNEGATIVE_ELASTIC_NET = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ElasticNet:
     r"""Weighted elastic net.
 
@@ -84,6 +84,8 @@ class ElasticNet:
     def prox(self, x, step):
         r"""Return :math:`\arg\min_z \|z - x\|^2/2 + \mathrm{step}\cdot\mathrm{penalty}(z)`."""
         x = np.asarray(x)
+        if self.positive and np.iscomplexobj(x):
+            raise ValueError("positive=True needs real data, got complex values.")
         l1, ridge = self.kernel_table(x.size)
         modulus = np.maximum(x, 0) if self.positive else np.abs(x)
         shrunk = np.maximum(modulus - step * l1, 0) / (1 + step * ridge)
@@ -93,14 +95,21 @@ class ElasticNet:
         return phase * shrunk
 
     def subdifferential_distance(self, x, gradient):
-        """Return per coordinate the distance of ``-gradient`` to the subdifferential at ``x``."""
+        """Return per coordinate the distance of ``-gradient`` to the subdifferential at ``x``.
+
+        It is infinite where ``x`` violates a constraint.
+        """
         x, gradient = np.asarray(x), np.asarray(gradient)
         l1, ridge = self.kernel_table(x.size)
         smooth = gradient + ridge * x
         outside = -smooth if self.positive else np.abs(smooth)
         at_zero = np.where(np.isinf(l1), 0.0, np.maximum(outside - l1, 0))
         finite_l1 = np.where(np.isinf(l1), 0.0, l1)
-        return np.where(x != 0, np.abs(smooth + finite_l1 * np.sign(x)), at_zero)
+        distance = np.where(x != 0, np.abs(smooth + finite_l1 * np.sign(x)), at_zero)
+        forbidden = (x != 0) & np.isinf(l1)
+        if self.positive:
+            forbidden |= x < 0
+        return np.where(forbidden, np.inf, distance)
 
     def alpha_max(self, gradient_at_zero):
         """Return the smallest alpha for which ``x = 0`` is optimal.
@@ -117,7 +126,7 @@ class ElasticNet:
         return float(np.max(slope[counted] / weights[counted]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class L1(ElasticNet):
     r"""Weighted l1 norm, :math:`\alpha \sum_j w_j |x_j|`.
 
@@ -137,9 +146,4 @@ class L1(ElasticNet):
     array([ 2., -0.])
     """
 
-    def __init__(self, alpha, *, weights=None, positive=False):
-        object.__setattr__(self, "alpha", alpha)
-        object.__setattr__(self, "l1_ratio", 1.0)
-        object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "positive", positive)
-        self.__post_init__()
+    l1_ratio: float = field(default=1.0, init=False)

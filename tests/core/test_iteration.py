@@ -70,6 +70,13 @@ def test_callback_sees_each_iterate_and_stops_the_run():
     assert result.x == [0.125]
 
 
+def test_a_stop_at_the_solution_counts_as_convergence():
+    def stop(x):
+        raise StopIteration
+
+    assert run(tol=0.6, callback=stop).status == Status.CONVERGED
+
+
 def test_plain_callback_receives_a_copy():
     def spoil(x):
         x[:] = np.nan

@@ -1,9 +1,12 @@
 """Parallel runs: results do not depend on the number of workers or the backend."""
 
+import time
+
 import joblib
 import numpy as np
 import pytest
 from dask.distributed import Client, LocalCluster
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sparseopt._core import run_parallel, spawn_seeds
 
@@ -23,6 +26,22 @@ def test_results_do_not_depend_on_n_jobs():
     np.testing.assert_array_equal(serial, run_parallel(draw, tasks(), n_jobs=2))
     np.testing.assert_array_equal(serial, threaded)
     assert len(np.unique(np.round(serial[1:], 12))) == 9
+
+
+def blas_threads():
+    time.sleep(0.02)  # so that tasks overlap
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return max(pool["num_threads"] for pool in pools)
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_threads_are_limited_inside_the_tasks_and_restored_after(backend):
+    with threadpool_limits(limits=2), joblib.parallel_config(backend):
+        before = blas_threads()
+        inside = run_parallel(blas_threads, 5 * [()], n_jobs=2)
+        after = blas_threads()
+    assert inside == 5 * [1]
+    assert after == before
 
 
 @pytest.mark.filterwarnings("ignore")

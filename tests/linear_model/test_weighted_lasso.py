@@ -246,6 +246,32 @@ def test_groups_reach_the_splitter_by_metadata_routing(diabetes):
 def test_automatic_grid_needs_an_l1_part(diabetes):
     with pytest.raises(ValueError, match="l1_ratio > 0"):
         WeightedLassoCV(l1_ratio=0).fit(*diabetes)
+    with pytest.raises(ValueError, match="l1_ratio > 0"):
+        weighted_lasso_path(*diabetes, l1_ratio=0)
+
+
+@pytest.mark.parametrize("options", [{"eps": 2.0}, {"n_alphas": 0}, {"tol": -1.0}, {"max_iter": 0}])
+def test_path_refuses_bad_options(diabetes, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        weighted_lasso_path(*diabetes, **options)
+
+
+def test_left_out_errors_are_weighted(diabetes):
+    X, y = diabetes
+    fold = (np.arange(300), np.arange(300, 442))
+    sample_weight = np.random.default_rng(0).uniform(0, 2, 442)
+    model = WeightedLassoCV(alphas=[0.5], cv=[fold], tol=1e-10).fit(X, y, sample_weight)
+    fitted = WeightedLasso(0.5, tol=1e-10).fit(X[:300], y[:300], sample_weight[:300])
+    squared = (y[300:] - fitted.predict(X[300:])) ** 2
+    assert model.mse_path_[0, 0] == pytest.approx(np.average(squared, weights=sample_weight[300:]))
+
+
+def test_small_targets_get_a_grid_of_their_own(diabetes):
+    X, y = diabetes
+    usual = WeightedLassoCV(alphas=5, cv=3).fit(X, y)
+    small = WeightedLassoCV(alphas=5, cv=3).fit(X, 1e-17 * y)
+    np.testing.assert_allclose(small.alphas_, 1e-17 * usual.alphas_)
+    np.testing.assert_allclose(small.coef_, 1e-17 * usual.coef_, rtol=1e-3)
 
 
 def test_cross_validation_refits_from_scratch(diabetes):

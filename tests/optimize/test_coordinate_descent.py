@@ -329,6 +329,88 @@ def test_warm_start_at_the_solution_takes_no_iteration():
     np.testing.assert_array_equal(again.x, first.x)
 
 
+def test_warm_start_that_violates_positivity_is_not_trusted():
+    X, y = make_problem()
+    free = coordinate_descent(X, y, L1(0.1), tol=1e-10)
+    assert free.x.min() < 0
+    warm = coordinate_descent(X, y, L1(0.1, positive=True), coef_init=free.x, tol=1e-10)
+    cold = coordinate_descent(X, y, L1(0.1, positive=True), tol=1e-10)
+    assert warm.x.min() >= 0
+    np.testing.assert_allclose(warm.x, cold.x, atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1e-310, 1e-100, 1e-20])
+def test_vanishing_strengths_end_within_the_iteration_limit(alpha):
+    X, y = make_problem(n_features=300)
+    calls = []
+    result = coordinate_descent(X, y, L1(alpha), max_iter=60, callback=calls.append)
+    assert result.success
+    assert len(calls) == result.nit
+    np.testing.assert_allclose(X @ result.x, y, atol=1e-2)
+
+
+def test_continuation_can_be_stopped_and_counts():
+    X, y = make_problem(n_features=300)
+    with pytest.warns(ConvergenceWarning, match="after 2 iterations"):
+        result = coordinate_descent(X, y, L1(1e-6), max_iter=2, tol=1e-12)
+    assert len(result.history["iteration"]) == 3
+
+
+def test_one_tiny_weight_is_no_reason_for_continuation():
+    X, y = make_problem()
+    weights = np.ones(X.shape[1])
+    weights[7] = 1e-300
+    result = coordinate_descent(X, y, L1(0.3, weights=weights), tol=1e-8, max_iter=8)
+    weights[7] = 0
+    free = coordinate_descent(X, y, L1(0.3, weights=weights), tol=1e-10)
+    np.testing.assert_allclose(result.x, free.x, atol=1e-4)
+
+
+def test_supports_beyond_the_gram_cache(monkeypatch):
+    # Ridge: every feature is active, many more than the cache may hold.
+    X, y = make_problem(n_samples=30, n_features=300)
+    monkeypatch.setattr(engine.GramCache.__init__, "__defaults__", (50,))
+    result = coordinate_descent(X, y, ElasticNet(0.1, l1_ratio=0.0), tol=1e-8, max_iter=300)
+    assert result.success
+    expected = X.T @ np.linalg.solve(X @ X.T + 0.1 * 30 * np.eye(30), y)
+    np.testing.assert_allclose(result.x, expected, atol=1e-3)
+
+
+def test_complex_data_cannot_be_positive():
+    X, y = make_problem(dtype=np.complex128)
+    with pytest.raises(ValueError, match="real data"):
+        coordinate_descent(X, y, L1(0.1, positive=True))
+    with pytest.raises(ValueError, match="real data"):
+        L1(0.1, positive=True).prox(y, 1.0)
+
+
+def test_the_best_dual_value_never_falls():
+    X, y = make_problem(n_features=400)
+    problem = engine.PenalizedLeastSquares(make_design(X), y)
+    problem.set_penalty(0, len(y) * L1(0.01).kernel_table(400))
+    values = [problem.dual_value]
+    for _ in range(8):
+        problem.step()
+        values.append(problem.dual_value)
+    assert np.all(np.diff(values) >= 0)
+    problem.set_start(np.zeros(400))  # a worse point does not replace the better one
+    problem._certify()
+    assert problem.dual_value == values[-1]
+
+
+def test_screening_follows_the_gap_safe_sphere():
+    X, y = make_problem(n_features=400)
+    problem = engine.PenalizedLeastSquares(make_design(X), y)
+    l1 = 0.8 * np.max(np.abs(X.T @ y))
+    problem.set_penalty(0, l1 * L1(1.0).kernel_table(400))
+    theta = y * min(1.0, l1 / np.max(np.abs(X.T @ y)))
+    gap = (y @ y) / 2 - ((y @ y) - np.sum((y - theta) ** 2)) / 2
+    assert problem.gap == pytest.approx(gap)
+    reach = np.abs(X.T @ theta) + np.linalg.norm(X, axis=0) * np.sqrt(2 * gap)
+    np.testing.assert_array_equal(problem.candidates, np.flatnonzero(reach >= l1))
+    assert 0 < problem.candidates.size < 400
+
+
 def test_callback_ends_the_run_with_the_best_iterate():
     X, y = make_problem(n_features=500)
 
@@ -380,6 +462,7 @@ def test_unknown_loss_and_penalty_are_refused_by_name():
         ({"tol": "small"}, TypeError, "tol"),
         ({"sample_weight": [1.0]}, ValueError, "sample_weight"),
         ({"coef_init": np.zeros(3)}, ValueError, "coef_init"),
+        ({"coef_init": np.full(100, np.nan)}, ValueError, "coef_init"),
         ({"max_iter": 0}, ValueError, "max_iter"),
     ],
 )

@@ -1,5 +1,7 @@
 """Penalties: each operation against brute force, and kernels against classes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -119,7 +121,19 @@ def test_penalties_do_not_share_their_weights_with_the_caller():
     assert penalty.value([1.0, 1.0]) == 2
 
 
-def test_quadratic_loss_against_finite_differences():
+def test_subdifferential_distance_is_infinite_outside_the_constraints():
+    assert L1(1.0, positive=True).subdifferential_distance([-1.0], [1.0]) == [np.inf]
+    assert L1(1.0, weights=[np.inf]).subdifferential_distance([1.0], [0.0]) == [np.inf]
+    assert L1(1.0, weights=[np.inf]).subdifferential_distance([0.0], [5.0]) == [0.0]
+
+
+def test_penalties_can_be_replaced_and_compared():
+    penalty = L1(1.0, weights=[1.0, 2.0])
+    assert dataclasses.replace(penalty, alpha=2.0).value([1.0, 1.0]) == 6
+    assert penalty != L1(1.0, weights=[1.0, 2.0])
+
+
+def test_squared_loss_against_finite_differences():
     rng = np.random.default_rng(0)
     y, z = rng.standard_normal((2, 6))
     weights = rng.uniform(0.5, 2, 6)

@@ -17,11 +17,10 @@ def prox_coordinate(code, table, j, z, curvature):
     l1 = table[0, j]
     denominator = curvature + table[1, j]
     if code == NONNEGATIVE_ELASTIC_NET:
-        value = np.real(z) - l1
-        if value > 0:
-            return z * (value / (np.real(z) * denominator))
+        if np.real(z) > l1:
+            return z * (1 - l1 / np.real(z)) / denominator
         return z * 0
     modulus = np.abs(z)
     if modulus > l1:
-        return z * ((modulus - l1) / (modulus * denominator))
+        return z * (1 - l1 / modulus) / denominator
     return z * 0
