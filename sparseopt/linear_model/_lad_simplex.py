@@ -179,7 +179,8 @@ class PenalizedLAD:
         penalised = np.flatnonzero(self._usable & (self.weights > 0))
         free = np.flatnonzero(self._unpenalised)
         too_large = self._sparse or penalised.size * self.n_samples > LARGEST_JUMP
-        no_interior = self._strength == 0  # of the dual: the penalised bounds are equations
+        # Without a strength, the bounds of the dual are equations, and it has no interior.
+        no_interior = self._strength == 0 or penalised.size == 0
         if too_large or no_interior or self._nonnegative.any() or 2 * free.size > self.n_samples:
             return
         A, F = self._scaled(penalised).T, self._scaled(free).T

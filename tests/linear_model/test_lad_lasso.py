@@ -163,6 +163,18 @@ def test_any_problem_is_solved_exactly_from_an_interior_guess(case):
         _lad_simplex.PIVOTS_BEFORE_JUMP = patience
 
 
+@pytest.mark.parametrize("free", [True, False])
+def test_no_interior_guess_is_made_without_a_penalty(monkeypatch, free):
+    monkeypatch.setattr(_lad_simplex, "PIVOTS_BEFORE_JUMP", -1000)
+    X, y = corrupted_problem(n=6)
+    lam, weights = (1.0, np.zeros(6)) if free else (0.0, np.ones(6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = solve(X, y, lam, weights=weights)
+    expected = highs_objective(X, y, np.zeros(6))
+    np.testing.assert_allclose(result.fun * y.size, expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("fit_intercept", [False, True])
 def test_kkt_with_all_kinds_of_weights(fit_intercept):
     X, y = corrupted_problem()
