@@ -139,9 +139,9 @@ def square_root_lasso(
     alpha, weights = _resolve(alpha, weights, design)
     problem = SquareRootProblem(design, target, weights, positive=positive)
     if coef_init is not None:
-        if np.shape(coef_init) != (X.shape[1],):
+        if np.shape(coef_init) != (X.shape[1],) or not np.all(np.isfinite(coef_init)):
             raise ValueError(
-                f"coef_init must have shape ({X.shape[1]},), got {np.shape(coef_init)}."
+                f"coef_init must be finite, of shape ({X.shape[1]},), got {coef_init!r}."
             )
         problem.set_start(coef_init)
     result = solve_square_root(

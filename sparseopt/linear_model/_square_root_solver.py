@@ -47,6 +47,7 @@ METHOD = "Square-root LASSO"
 MAX_WORKING_SETS = 100  # of one LASSO solve
 INNER_FRACTION = 0.1  # of the accuracy that a step aims at, asked of its LASSO
 MAX_STEPS_WITHOUT_PROGRESS = 8
+SMALLEST_PROJECTION = 1e-8
 SMALLEST_TOLERANCE = 100  # units of machine epsilon; rounding forbids less
 # Coordinate descent suffers where the support approaches the number of rows. Beyond this
 # share of it the exact path is followed, so many kinks a step; the smaller share holds
@@ -59,7 +60,9 @@ SMALL, COLLAPSE, BREGMAN_STEPS = 1e-3, 0.1, 20
 
 
 class InterpolationWarning(UserWarning):
-    """The penalty is so weak that the optimal model reproduces the target exactly.
+    """The optimal model reproduces the target exactly: its noise level is zero.
+
+    The penalty is too weak for noisy data, or the data are free of noise.
 
     The coefficients are optimal all the same; they are those of basis pursuit. Where that
     is intended, silence the warning.
@@ -127,8 +130,9 @@ class SquareRootProblem:
         return self.residual_norm == 0 and self.target_norm > 0
 
     def set_start(self, x):
-        """Start from the coefficients ``x``."""
-        self.lasso.set_start(x)
+        """Start from the coefficients ``x``, as far as they are allowed."""
+        x = np.where(np.isfinite(self.weights), x, 0)
+        self.lasso.set_start(np.maximum(x, 0) if self.positive else x)
         self._keep_primal(self.lasso.x, _norm(self.lasso.residual))
 
     def lam_max(self):
@@ -221,6 +225,9 @@ class SquareRootProblem:
     def _offer_direction(self, residual, correlate):
         """Let the best multiple of a residual replace the dual point, if better."""
         point, correlations = self.lasso.dual_point(residual, correlate)
+        if _norm(point) <= SMALLEST_PROJECTION * _norm(residual):
+            # Rounding noise, which is not orthogonal to the unpenalised columns.
+            point, correlations = 0 * point, 0 * correlations
         ratios = self.lasso.slope(correlations[self._penalized]) / self.weights[self._penalized]
         self._offer_dual(point, float(np.max(ratios, initial=0.0)))
 
@@ -256,18 +263,21 @@ class SquareRootProblem:
                 positive=self.positive, mu=mu, x=self.lasso.x,
             )  # fmt: skip
             return
-        if following <= self._vanishing and self._low == 0:
-            start = self.lasso.x
-            self._offer_interpolation(start, support)
-            self.lasso.set_start(start)
-            following = 0.1 * sigma
-        elif following < COLLAPSE * sigma and self._bregman_is_better():
-            self._bregman = self.lasso
-            return
+        if following < COLLAPSE * sigma and self._low == self.sigma_min == 0:
+            if following <= self._vanishing:
+                start = self.lasso.x
+                self._offer_interpolation(start, support)
+                self.lasso.set_start(start)
+            if self._bregman_is_better():
+                self._bregman = self.lasso
+                return
+            following = max(following, COLLAPSE * sigma)
         self.sigma = self._safeguard(following, sigma, residual_norm)
         self._predict(support, direction, self.lam * self.sigma - mu)
 
     def _support(self, x):
+        if self.positive:
+            return np.flatnonzero(x)
         return np.union1d(np.flatnonzero(x), self._unpenalized)
 
     def _path_is_better(self, support_size, following, residual_norm):
@@ -281,7 +291,6 @@ class SquareRootProblem:
         return (
             self._bregman_steps_left > 0
             and not self._may_follow_path
-            and self._low == self.sigma_min == 0
             and self.sigma < SMALL * self.target_norm
         )
 
@@ -328,8 +337,7 @@ class SquareRootProblem:
             return force, 0.0
         if self._fits_gram(support) and np.iscomplexobj(x):
             stiffness = mu * np.divide(weights, modulus, out=np.zeros_like(modulus), where=active)
-            gram = self.lasso.gram.submatrix(support)
-            direction = _solve_with_phases(gram, stiffness, phases, force)
+            direction = self.lasso.gram.solve_with_phases(support, 0.0, stiffness, phases, force)
         elif self._fits_gram(support):
             direction = self.lasso.gram.solve(support, 0.0, force)
         if direction is None:
@@ -345,33 +353,53 @@ class SquareRootProblem:
         return support.size <= min(rows, self.lasso.gram.max_features)
 
     def _predict(self, support, direction, change):
-        """Move the engine to where the path leads for a change of its strength."""
-        x = self.lasso.x.copy()
-        before = x[support]
+        """Move the engine to where the path leads for a change of its strength.
+
+        Unless that is a worse start: dependent columns leave the direction to rounding.
+        """
+        start, mu = self.lasso.x, self.lam * self.sigma
+        before = start[support]
         after = before - change * direction
-        crossed = (np.real(np.conj(before) * after) <= 0) & (self.weights[support] > 0)
+        signed = (self.weights[support] > 0) | self.positive
+        crossed = (np.real(np.conj(before) * after) <= 0) & signed
+        x = start.copy()
         x[support] = np.where(crossed, 0, after)
+        stays = self._lasso_objective(start, self.lasso.residual, mu)
         self._offer_coefficients(x)
+        if not self._lasso_objective(x, self.lasso.residual, mu) <= stays:
+            self.lasso.set_start(start)
+
+    def _lasso_objective(self, x, residual, mu):
+        support = np.flatnonzero(x)
+        return 0.5 * _norm(residual) ** 2 + mu * (self.weights[support] @ np.abs(x[support]))
 
     def _offer_coefficients(self, x):
         self.lasso.set_start(x)
-        self._offer_engine(lambda residual: self.lasso.correlations)
+        self._offer_engine(self._fresh_correlations)
+
+    def _fresh_correlations(self, point):
+        """Correlate, or recall what ``set_start`` has just computed for the residual."""
+        is_residual = point is self.lasso.residual
+        return self.lasso.correlations if is_residual else self.design.correlate(point)
 
     def _offer_interpolation(self, x, support):
         """Offer the coefficients nearest to ``x`` on ``support`` that fit the target exactly."""
-        for _ in range(2):  # the second correction refines the first
+        for solve in (self._gram_least_squares, self._gram_least_squares, _least_squares):
+            residual = self.target - self.design.predict(x)
+            if _norm(residual) <= 0.01 * self._rounding:
+                break
+            columns = self.design.columns(support)
             x = x.copy()
-            x[support] += self._least_squares(support, self.target - self.design.predict(x))
+            x[support] += solve(support, columns, residual)
         if self.positive:
             x = np.maximum(x, 0)
         self._offer_coefficients(x)
 
-    def _least_squares(self, support, residual):
-        columns = self.design.columns(support)
-        solution = None
-        if support.size <= self.design.shape[0] and self._fits_gram(support):
-            solution = self.lasso.gram.solve(support, 0.0, columns.conj().T @ residual)
-        return linalg.lstsq(columns, residual)[0] if solution is None else solution
+    def _gram_least_squares(self, support, columns, residual):
+        if support.size > self.design.shape[0] or not self._fits_gram(support):
+            return 0.0
+        solution = self.lasso.gram.solve(support, 0.0, columns.conj().T @ residual)
+        return 0.0 if solution is None else solution
 
     def _follow_pieces(self):
         """Follow the exact path a stretch of the way to ``||r(mu)|| = mu / lam``."""
@@ -398,7 +426,7 @@ class SquareRootProblem:
             self._offer_interpolation(x, piece.support)
         else:
             self._offer_coefficients(x)
-            self.sigma = mu / self.lam
+            self.sigma = min(mu / self.lam, self._high)
 
 
 def solve_square_root(problem, alpha, *, sigma_min, max_iter, tol, callback=None, warn=True):
@@ -430,32 +458,16 @@ def solve_square_root(problem, alpha, *, sigma_min, max_iter, tol, callback=None
     result.interpolates = problem.interpolates
     if result.interpolates:
         result.message += (
-            f" The penalty (alpha={alpha:.3g}) is so weak that the optimal model reproduces the "
-            "target exactly, with the smallest weighted l1 norm (basis pursuit), and the noise "
-            "level is 0. Increase alpha, or set sigma_min, if the target is noisy."
+            f" At alpha={alpha:.3g} the optimal model reproduces the target exactly, with the "
+            "smallest weighted l1 norm (basis pursuit), and its noise level is 0. Increase "
+            "alpha, or set sigma_min, if the target is noisy."
         )
     return result
 
 
-def _solve_with_phases(gram, stiffness, phases, force):
-    """Solve for the direction of a complex LASSO path, whose phases turn as it moves.
-
-    Across its phase, coefficient j is held with ``stiffness_j``: a real-linear system of
-    twice the size. None if it is singular.
-    """
-    size = len(force)
-    matrix = np.block([[gram.real, -gram.imag], [gram.imag, gram.real]])
-    real, imaginary = np.arange(size), np.arange(size, 2 * size)
-    matrix[real, real] += stiffness * phases.imag**2
-    matrix[imaginary, imaginary] += stiffness * phases.real**2
-    matrix[real, imaginary] -= stiffness * phases.real * phases.imag
-    matrix[imaginary, real] -= stiffness * phases.real * phases.imag
-    try:
-        factor = linalg.cho_factor(matrix, lower=True, check_finite=False)
-    except linalg.LinAlgError:
-        return None
-    solution = linalg.cho_solve(factor, np.concatenate([force.real, force.imag]))
-    return (solution[:size] + 1j * solution[size:]).astype(gram.dtype)
+def _least_squares(support, columns, residual):
+    """Return the smallest correction; exact for dependent columns too, and slower."""
+    return linalg.lstsq(columns, residual)[0]
 
 
 def _norm(vector):

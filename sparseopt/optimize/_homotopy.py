@@ -31,6 +31,7 @@ from sparseopt._core._linalg import (
 )
 
 TIE = 1e-12  # relative distance in mu below which two kinks are taken to coincide
+LONGEST_TIE = 50  # kinks at one strength, before they are taken for a cycle
 MAX_KINKS_PER_DIMENSION = 10
 
 
@@ -68,8 +69,9 @@ def lasso_pieces(design, target, weights, *, positive, mu, x):
 
     If ``x`` is not accurate enough to name the support at ``mu``, the path starts at its
     top instead, where only unpenalised coefficients are non-zero. The generator ends
-    early, without the piece that ends at 0, where the path meets dependent columns or
-    too many kinks.
+    early, without the piece that ends at 0, where kinks coincide without end, and
+    yields nothing if the top has unpenalised non-negative ones. A column that depends on
+    the active ones is set aside; a caller who needs certainty certifies the result.
 
     Parameters
     ----------
@@ -91,12 +93,18 @@ def lasso_pieces(design, target, weights, *, positive, mu, x):
     PathPiece
     """
     state, mu = _start(design, target, weights, positive, mu, x)
+    if state is None:
+        return
     arrived = left = -1
+    standing = 0
     for _ in range(MAX_KINKS_PER_DIMENSION * sum(design.shape)):
         fit, shrinkage = state.solve()
         across, along = state.residual_parts(fit, shrinkage)
         zero_at, position = state.next_zero(fit, shrinkage, mu, arrived)
         bound_at, feature, sign = state.next_bound(across, along, mu, left)
+        standing = standing + 1 if max(zero_at, bound_at) >= mu * (1 - TIE) else 0
+        if standing > LONGEST_TIE:
+            return
         mu = max(zero_at, bound_at, 0.0)
         yield PathPiece(state.support.copy(), fit, shrinkage, across, along, mu)
         if mu == 0:
@@ -106,20 +114,23 @@ def lasso_pieces(design, target, weights, *, positive, mu, x):
         elif state.add(feature, sign):
             left, arrived = -1, feature
         else:
-            return
+            left = arrived = -1
 
 
 def _start(design, target, weights, positive, mu, x):
     """Return the active set at ``mu`` if ``x`` reveals it, else that at the path's top."""
     usable = np.isfinite(weights) & (design.column_norms_squared > 0)
+    free = usable & (weights == 0)
     state = _ActiveSet(design, target, weights, positive, usable)
-    start = np.flatnonzero(usable & ((x != 0) | (weights == 0)))
+    start = np.flatnonzero(usable & ((x != 0) | (free & (not positive))))
     if all(state.add(j, np.sign(x[j])) for j in start):
         fit, shrinkage = state.solve()
         if state.is_solution(fit, shrinkage, *state.residual_parts(fit, shrinkage), mu):
             return state, mu
+    if positive and free.any():
+        return None, mu
     state = _ActiveSet(design, target, weights, positive, usable)
-    for j in np.flatnonzero(usable & (weights == 0)):
+    for j in np.flatnonzero(free):
         state.add(j, 0.0)  # a dependent column stays out: the others span what it does
     across, _ = state.residual_parts(*state.solve())
     slope = state.slope(design.correlate(across))
@@ -132,13 +143,15 @@ class _ActiveSet:
     def __init__(self, design, target, weights, positive, usable):
         self.design, self.target, self.weights, self.positive = design, target, weights, positive
         self.products = design.correlate(target)  # X'y
-        self.candidate = usable & (weights > 0)
+        self.signed = (weights > 0) | positive
+        self.candidate = usable & self.signed
         self.signs = np.zeros(design.shape[1], design.dtype)
         capacity = min(design.shape)
         self.columns = np.empty((design.shape[0], capacity), design.dtype, order="F")
         self.factor = np.empty((capacity, capacity), design.dtype)
         self.features = np.empty(capacity, dtype=np.intp)
         self.size = 0
+        self.set_aside: list[int] = []
 
     @property
     def support(self):
@@ -148,11 +161,16 @@ class _ActiveSet:
         """Append a column; False if it depends on those present."""
         size = self.size
         if size == len(self.features):
+            self.candidate[feature] = False
+            self.set_aside.append(feature)
             return False
         column = self.design.columns(np.array([feature]))[:, 0]
         cross = np.append(column @ self.columns[:, :size], 0).astype(self.factor.dtype)
         tolerance = 1e3 * np.finfo(self.factor.dtype).eps
         if not cholesky_append(self.factor, size, cross, column @ column, tolerance):
+            # It stays at its bound with the others, until one of them leaves.
+            self.candidate[feature] = False
+            self.set_aside.append(feature)
             return False
         self.columns[:, size] = column
         self.features[size] = feature
@@ -171,6 +189,8 @@ class _ActiveSet:
         self.size -= 1
         self.signs[feature] = 0
         self.candidate[feature] = True
+        self.candidate[self.set_aside] = True
+        self.set_aside.clear()
         return feature
 
     def solve(self):
@@ -191,7 +211,7 @@ class _ActiveSet:
     def next_zero(self, fit, shrinkage, mu, arrived):
         """Return the largest strength below ``mu`` where a coefficient vanishes, and where."""
         support = self.support
-        crossing = (fit * shrinkage > 0) & (self.weights[support] > 0) & (support != arrived)
+        crossing = (fit * shrinkage > 0) & self.signed[support] & (support != arrived)
         at = np.full(self.size, -1.0)
         np.divide(fit, shrinkage, out=at, where=crossing)
         at[at > mu * (1 + TIE)] = -1.0
@@ -228,12 +248,14 @@ class _ActiveSet:
 
     def is_solution(self, fit, shrinkage, across, along, mu):
         """Check the signs on the support and the bounds off it."""
-        penalized = self.weights[self.support] > 0
-        signed = (fit - mu * shrinkage) * self.signs[self.support]
-        if np.any(signed[penalized] < 0):
+        outward = (fit - mu * shrinkage) * self.signs[self.support]
+        if np.any(outward[self.signed[self.support]] < 0):
             return False
         slope = self.slope(self.design.correlate(across + mu * along))
-        return bool(np.all(slope <= mu * self.weights[self.candidate] * (1 + 1e-9)))
+        norms = np.sqrt(self.design.column_norms_squared[self.candidate])
+        rounding = 1e3 * np.finfo(norms.dtype).eps * norms * np.linalg.norm(self.target)
+        bound = mu * self.weights[self.candidate] * (1 + 1e-9)
+        return bool(np.all(slope <= bound + rounding))
 
     def slope(self, correlations):
         """Return what the weights bound, for the inactive columns."""
