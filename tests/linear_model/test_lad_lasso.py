@@ -441,6 +441,7 @@ def test_warm_start_reaches_the_same_solution():
     cold = LADLasso(0.1).fit(X, y)
     warm = LADLasso(0.15, warm_start=True).fit(X, y)
     warm.set_params(alpha=0.1).fit(X, y)
+    assert warm.n_iter_ < cold.n_iter_
     np.testing.assert_allclose(warm.coef_, cold.coef_, atol=1e-9)
 
 
@@ -484,6 +485,22 @@ def test_stopping_early_warns_with_the_gap():
         X, y, best.coef_, best.intercept_, 0.02
     )
     assert 0 < excess <= model.dual_gap_
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 100])
+def test_certificate_is_the_gap_to_a_feasible_dual_point(max_iter):
+    X, y = corrupted_problem()
+    rows = np.random.default_rng(0).integers(0, 4, y.size).astype(float)
+    problem = PenalizedLAD(X, y, weights=np.ones(90), sample_weight=rows, fit_intercept=True)
+    result = solve_lad_lasso(problem, 0.02, max_iter=max_iter, tol=1e-10, warn=False)
+    theta = result.dual
+    assert np.abs(theta).max() <= 1 + 1e-12
+    assert np.abs(X.T @ (rows * theta)).max() <= 0.02 * rows.sum() * (1 + 1e-9)
+    np.testing.assert_allclose(rows @ theta, 0, atol=1e-9 * rows.sum())
+    primal = objective(X, y, result.x, result.intercept, 0.02, sample_weight=rows)
+    np.testing.assert_allclose(result.fun, primal, rtol=1e-10)
+    gap = primal - (rows * theta) @ y / rows.sum()
+    np.testing.assert_allclose(result.dual_gap, gap, rtol=1e-8, atol=1e-12)
 
 
 def test_history_and_callback():
