@@ -46,12 +46,12 @@ METHOD = "Coordinate descent"
 EPOCHS_PER_ROUND = 5
 MAX_ROUNDS = 40
 MAX_NEWTON_STEPS = 10
-CONTINUATION_START = 200  # times the strength: where a cold start begins to hurt
+CONTINUATION_START = 10  # times the strength: where a cold start begins to hurt
 LARGEST_CONTINUATION = 1e8  # times the strength: where it is as good as zero
 CONTINUATION_RATIO = 0.3
 CONTINUATION_GAP = 1e-2  # relative to the objective of the stage
 CONTINUATION_STEPS = 10
-INNER_FRACTION = 0.1  # of the current gap, the accuracy asked of a working-set solve
+INNER_FRACTION = 0.5  # of the current gap, the accuracy asked of a working-set solve
 
 
 class PenalizedLeastSquares:
@@ -113,8 +113,7 @@ class PenalizedLeastSquares:
             Objective and gap of the starting point.
         """
         self.code, self.table = code, table
-        l1, ridge = table
-        excluded = np.isinf(l1) | (self.norms == 0)
+        excluded = np.isinf(table[0]) | (self.norms == 0)
         forbidden = excluded & (self.x != 0)
         if code == NONNEGATIVE_ELASTIC_NET:
             forbidden |= self.x < 0
@@ -287,10 +286,11 @@ class _WorkingSetProblem:
 
     def solve(self, target_gap):
         """Return coefficients whose duality gap is at most ``target_gap``, if reachable."""
-        for _ in range(MAX_ROUNDS):
+        for round_number in range(MAX_ROUNDS):
             if self._newton_pays():
-                rests = self._epochs(EPOCHS_PER_ROUND)
-                self._newton_steps()  # if it still pays on the new support
+                rests = self._epochs(1) or self._epochs(EPOCHS_PER_ROUND - 1, skip_zeros=True)
+                if round_number > 0:  # the first epochs may do, and settle the support
+                    self._newton_steps()
             else:
                 rests = self._anderson_round()
             if rests or self._gap() <= target_gap:
@@ -306,12 +306,16 @@ class _WorkingSetProblem:
         _, value = self.parent.scaled_dual(point, slope, self.dual_table)
         return self._objective(self.x, self.residual) - value
 
-    def _epochs(self, n_epochs):
-        """Run epochs; True if all coefficients came to rest."""
-        n_run = self.block.epochs(
-            self.parent.code, self.table, self.x, self.residual, n_epochs, self.rest
-        )
-        return n_run < n_epochs
+    def _epochs(self, n_epochs, *, skip_zeros=False):
+        """Run epochs; True if all coefficients came to rest.
+
+        Skipping those at zero saves most of the work, and cannot tell the latter.
+        """
+        rests = self.block.epochs(
+            self.parent.code, self.table, self.x, self.residual, n_epochs,
+            skip_zeros=skip_zeros, tolerance=self.rest,
+        )  # fmt: skip
+        return rests and not skip_zeros
 
     def _newton_pays(self):
         """Tell whether a Newton step on the support is possible and worth its cost.
@@ -371,8 +375,8 @@ class _WorkingSetProblem:
     def _anderson_round(self):
         """Run epochs one by one, then try their Anderson extrapolation."""
         iterates = [self.x.copy()]
-        for _ in range(EPOCHS_PER_ROUND):
-            if self._epochs(1) and np.array_equal(iterates[-1], self.x):
+        for epoch in range(EPOCHS_PER_ROUND):
+            if self._epochs(1, skip_zeros=epoch > 0):
                 return True
             iterates.append(self.x.copy())
         extrapolated = _anderson_extrapolation(np.array(iterates))

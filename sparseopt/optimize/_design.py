@@ -169,7 +169,7 @@ class SparseDesign(_Design):
     """A sparse design, stored by columns and centred implicitly."""
 
     # ... which is much more where columns are nearly empty.
-    smallest_working_set = 1200
+    smallest_working_set = 400
     working_set_growth = 3
 
     def __init__(self, X, sample_weight, fit_intercept):

@@ -14,11 +14,12 @@ class DenseBlock:
         self.n_stored = self.matrix.size
         self.norms_squared = design.column_norms_squared[working_set]
 
-    def epochs(self, code, table, x, residual, n_epochs, tolerance=0.0):
-        """Run coordinate descent epochs, changing ``x`` and ``residual`` in place."""
+    def epochs(self, code, table, x, residual, n_epochs, *, skip_zeros, tolerance):
+        """Run coordinate descent epochs in place; tell whether ``x`` came to rest."""
         return cpu.dense_epochs(
-            self.matrix, self.norms_squared, code, table, x, residual, n_epochs, tolerance
-        )
+            self.matrix, self.norms_squared, code, table, x, residual,
+            n_epochs, skip_zeros, tolerance,
+        )  # fmt: skip
 
     def correlate(self, residual):
         """Return the correlations of the block's columns with ``residual``."""
@@ -42,18 +43,18 @@ class SparseBlock:
         self.n_stored = int(np.diff(design.matrix.indptr)[working_set].sum())
         self.norms_squared = design.column_norms_squared[working_set]
 
-    def epochs(self, code, table, x, residual, n_epochs, tolerance=0.0):
-        """Run coordinate descent epochs, changing ``x`` and ``residual`` in place."""
+    def epochs(self, code, table, x, residual, n_epochs, *, skip_zeros, tolerance):
+        """Run coordinate descent epochs in place; tell whether ``x`` came to rest."""
         design, matrix = self.design, self.design.matrix
         along = np.array([design.direction @ residual])
-        n_run = cpu.sparse_epochs(
+        rests = cpu.sparse_epochs(
             matrix.data, matrix.indices, matrix.indptr, design.loadings, along,
             self.working_set, self.norms_squared, code, table, x, residual,
-            n_epochs, tolerance,
+            n_epochs, skip_zeros, tolerance,
         )  # fmt: skip
         if design.fit_intercept:
             residual -= design.direction * along[0]
-        return n_run
+        return rests
 
     def correlate(self, residual):
         """Return the correlations of the block's columns with ``residual``."""

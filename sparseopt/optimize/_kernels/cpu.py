@@ -29,19 +29,19 @@ def _column_axpy(scale, X, j, r):
 
 
 @njit(cache=True, nogil=True)
-def dense_epochs(X, norms_squared, code, table, x, r, n_epochs, tolerance):
-    """Run up to ``n_epochs`` cyclic epochs on all columns of ``X``, in place.
+def dense_epochs(X, norms_squared, code, table, x, r, n_epochs, skip_zeros, tolerance):
+    """Run up to ``n_epochs`` cyclic epochs on the columns of ``X``, in place.
 
-    Stops early when no coefficient moved by more than ``tolerance`` in the norm of the
-    predictions. Returns the number of epochs run.
+    With ``skip_zeros`` coefficients that are zero are not visited. Stops early when no
+    coefficient moved by more than ``tolerance`` in the norm of the predictions; returns
+    whether that happened.
     """
-    for epoch in range(n_epochs):
+    for _ in range(n_epochs):
         largest = 0.0
         for j in range(X.shape[1]):
-            norm_squared = norms_squared[j]
-            if norm_squared == 0.0:
+            norm_squared, old = norms_squared[j], x[j]
+            if norm_squared == 0 or (skip_zeros and old == 0):
                 continue
-            old = x[j]
             z = _column_dot(X, j, r) + norm_squared * old
             new = prox_coordinate(code, table, j, z, norm_squared)
             if new != old:
@@ -49,14 +49,14 @@ def dense_epochs(X, norms_squared, code, table, x, r, n_epochs, tolerance):
                 x[j] = new
                 largest = max(largest, np.abs(new - old) ** 2 * norm_squared)
         if largest <= tolerance**2:
-            return epoch + 1
-    return n_epochs
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)
 def sparse_epochs(
     data, indices, indptr, loadings, direction_dot_r, columns, norms_squared, code, table, x, r,
-    n_epochs, tolerance,
+    n_epochs, skip_zeros, tolerance,
 ):  # fmt: skip
     """Run epochs over ``columns`` of the implicitly centred CSC matrix ``A - q l'``.
 
@@ -64,14 +64,13 @@ def sparse_epochs(
     ``r - q (q'r)``, and ``direction_dot_r[0]`` follows ``q'r``. ``norms_squared``,
     ``table`` and ``x`` are indexed by the position in ``columns``.
     """
-    for epoch in range(n_epochs):
+    for _ in range(n_epochs):
         largest = 0.0
         for position in range(columns.shape[0]):
-            norm_squared = norms_squared[position]
-            if norm_squared == 0.0:
+            norm_squared, old = norms_squared[position], x[position]
+            if norm_squared == 0 or (skip_zeros and old == 0):
                 continue
             j = columns[position]
-            old = x[position]
             z = norm_squared * old - np.conj(loadings[j]) * direction_dot_r[0]
             for k in range(indptr[j], indptr[j + 1]):
                 z += np.conj(data[k]) * r[indices[k]]
@@ -84,8 +83,8 @@ def sparse_epochs(
                 x[position] = new
                 largest = max(largest, np.abs(change) ** 2 * norm_squared)
         if largest <= tolerance**2:
-            return epoch + 1
-    return n_epochs
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)
