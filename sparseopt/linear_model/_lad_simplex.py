@@ -21,14 +21,12 @@ says where the next one is and which edge of the polytope leads to the next solu
 """
 
 import contextlib
-import functools
 import math
 
 import numpy as np
 from scipy import sparse
-from threadpoolctl import ThreadpoolController
 
-from sparseopt._core import Progress
+from sparseopt._core import Progress, short_products
 from sparseopt.linear_model._kernels.lad import (
     BREAKDOWN,
     OPTIMAL,
@@ -55,7 +53,6 @@ PIVOTS_PER_STEP = 20
 LONGEST_TIE = 20  # pivots without a change of the solution on the path, for each sample
 PIVOTS_BEFORE_JUMP = 2  # for each sample
 LARGEST_JUMP = 50_000_000  # entries of a matrix that may be copied for it
-SMALL = 4_000_000  # entries of a design for which BLAS threads cost more than they bring
 MAX_TIES = 5  # times that degenerate data are moved for one penalty
 VIOLATION = 10 * SLOPE_TOLERANCE  # of a dual bound, for a column of norm 1
 
@@ -69,11 +66,6 @@ class PathBreakdown(ArithmeticError):
             "to working precision. Use a grid of alphas, or remove columns that nearly depend on "
             "others."
         )
-
-
-@functools.cache
-def _thread_pools():
-    return ThreadpoolController()  # finds the libraries once: limiting them is then cheap
 
 
 class PenalizedLAD:
@@ -419,10 +411,7 @@ class PenalizedLAD:
         return correlations
 
     def _blas_threads(self):
-        """Limit BLAS to one thread if products are short: they wait for each other otherwise."""
-        if self._sparse or self.X.size > SMALL:
-            return contextlib.nullcontext()
-        return _thread_pools().limit(limits=1, user_api="blas")
+        return contextlib.nullcontext() if self._sparse else short_products(self.X.size)
 
     def _column_norms(self):
         X, rows = self.X, self.row_scale

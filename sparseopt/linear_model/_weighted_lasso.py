@@ -42,7 +42,7 @@ def weighted_lasso_path(
     fit_intercept=False,
     sample_weight=None,
     max_iter=1000,
-    tol=1e-4,
+    tol=1e-6,
 ):
     r"""Compute the weighted LASSO or elastic net for a decreasing grid of strengths.
 
@@ -75,7 +75,7 @@ def weighted_lasso_path(
         Row weights.
     max_iter : int, default=1000
         Largest number of working sets for each strength.
-    tol : float, default=1e-4
+    tol : float, default=1e-6
         Largest duality gap, relative to the objective of the best constant model.
 
     Returns
@@ -163,7 +163,7 @@ class WeightedLasso(SparseLinearRegressor):
         Whether the coefficients must be non-negative.
     max_iter : int, default=1000
         Largest number of iterations. A few suffice.
-    tol : float, default=1e-4
+    tol : float, default=1e-6
         The fit ends once the duality gap is at most ``tol`` times the objective of the
         best constant model.
     warm_start : bool, default=False
@@ -239,7 +239,7 @@ class WeightedLasso(SparseLinearRegressor):
         fit_intercept=True,
         positive=False,
         max_iter=1000,
-        tol=1e-4,
+        tol=1e-6,
         warm_start=False,
     ):
         self.alpha = alpha
@@ -321,7 +321,7 @@ class WeightedLassoCV(PathCV, WeightedLasso):
         Number of folds computed at once.
     max_iter : int, default=1000
         Largest number of working sets for each strength.
-    tol : float, default=1e-4
+    tol : float, default=1e-6
         Largest duality gap, relative to the objective of the best constant model.
 
     Attributes
@@ -383,7 +383,7 @@ class WeightedLassoCV(PathCV, WeightedLasso):
         selection_rule="min",
         n_jobs=None,
         max_iter=1000,
-        tol=1e-4,
+        tol=1e-6,
     ):
         self.alphas = alphas
         self.eps = eps

@@ -289,7 +289,8 @@ class _WorkingSetProblem:
         for round_number in range(MAX_ROUNDS):
             if self._newton_pays():
                 rests = self._epochs(1) or self._epochs(EPOCHS_PER_ROUND - 1, skip_zeros=True)
-                if round_number > 0:  # the first epochs may do, and settle the support
+                # The first epochs may do; where Newton costs no more, its accuracy is free.
+                if round_number > 0 or self._newton_pays(replaced_epochs=EPOCHS_PER_ROUND):
                     self._newton_steps()
             else:
                 rests = self._anderson_round()
@@ -317,18 +318,18 @@ class _WorkingSetProblem:
         )  # fmt: skip
         return rests and not skip_zeros
 
-    def _newton_pays(self):
-        """Tell whether a Newton step on the support is possible and worth its cost.
+    def _newton_pays(self, replaced_epochs=200):
+        """Tell whether a Newton step on the support costs less than so many epochs.
 
         A Cholesky factorisation of s columns costs s^3/3 flops, an epoch about two for
-        each stored entry of the working set; Newton replaces some hundred epochs. In
-        complex data both an unknown and a row count twice.
+        each stored entry of the working set. In complex data both an unknown and a row
+        count twice.
         """
         support = np.count_nonzero(self.x)
         epoch, size = 2 * self.block.n_stored, support
         if np.iscomplexobj(self.x):
             epoch, size = 4 * epoch, 2 * support
-        return support <= self.parent.gram.max_features and size**3 / 3 <= 200 * epoch
+        return support <= self.parent.gram.max_features and size**3 / 3 <= replaced_epochs * epoch
 
     def _newton_steps(self):
         """Take Newton steps on the support, several where it is too large to be final."""
