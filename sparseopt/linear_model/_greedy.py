@@ -237,10 +237,10 @@ class Pursuit:
         self.limit_reason = "rank_deficient"
         if n_nonzero_coefs is not None and n_nonzero_coefs <= self.limit:
             self.limit, self.limit_reason = n_nonzero_coefs, "n_nonzero_coefs"
-        self.weights = problem.scaled_weights(weights, loss, penalty, normalize)
         self.scored = loss == "omp" and (not normalize or bool(np.any(weights != 1)))
         if loss == "omp":
-            self.weights = np.maximum(self.weights, SMALLEST_OMP_WEIGHT)
+            weights = np.maximum(weights, SMALLEST_OMP_WEIGHT)
+        self.weights = problem.scaled_weights(weights, loss, penalty, normalize)
         self.selector = problem.selector(loss, penalty, lam, self.weights)
         self.dtype = targets.dtype
         self.paths = [_Path(*problem.fit(target)) for target in targets]

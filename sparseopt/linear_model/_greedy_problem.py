@@ -64,24 +64,21 @@ class LeastSquaresProblem(_Problem):
     """
 
     def __init__(self, A, sample_weight, fit_intercept, *, compress=False):
+        if sparse.issparse(A):
+            A = A.astype(np.promote_types(A.dtype, np.float64), copy=False)
         self._design = design = make_design(
             A, sample_weight=sample_weight, fit_intercept=fit_intercept
         )
         self.shape = A.shape
         self.total_weight = design.total_weight - fit_intercept
         self._basis = None
-        resolution = np.finfo(A.dtype).eps
-        if sparse.issparse(A):
-            norms, raw = _sparse_norms(design)
-            # There the centring subtracts squares, which keeps half of the digits only.
-            resolution = max(resolution, np.sqrt(np.finfo(np.float64).eps))
-        else:
-            matrix = design.matrix
-            norms = np.empty(A.shape[1])
-            kernels.column_norms(matrix, norms)
-            raw = np.sqrt(norms**2 + design.total_weight * np.abs(design.mean) ** 2)
-        _check_range(raw, lambda: design.matrix, "A")
-        self.norms = without_negligible(norms, raw, resolution, fit_intercept)
+        norms = np.sqrt(design.column_norms_squared)
+        matrix = design.matrix
+        if norms.dtype != np.float64:  # selection is exact: norms in double precision too
+            accurate = np.empty(A.shape[1])
+            kernels.column_norms(matrix, accurate)
+            norms = np.where(norms > 0, accurate, 0)
+        self.norms = _without_negligible(norms)
         self.rank_limit = _rank_limit(self.norms, A.shape[0], sample_weight, fit_intercept)
         if not sparse.issparse(A):
             if compress and A.shape[0] > A.shape[1] + 1:
@@ -106,9 +103,7 @@ class LeastSquaresProblem(_Problem):
             image = self._basis.conj().T @ centred
             rest = np.linalg.norm(centred - self._basis @ image)
             centred = np.append(image, rest)
-        fit = LeastSquaresFit(centred)
-        _check_range(fit.initial_norm, lambda: centred, "y")
-        return fit, mean
+        return LeastSquaresFit(centred), mean
 
     def selector(self, loss, penalty, lam, weights):
         """Return what selects for ``loss`` and ``penalty``."""
@@ -154,9 +149,9 @@ class LADProblem(_Problem):
             squares[here] = self._row_scale @ block**2
         norms = np.sqrt(squares)
         raw = np.sqrt(squares + total * self._mean**2)
-        _check_range(raw, lambda: self._matrix[self._row_scale > 0], "A")
-        resolution = np.finfo(A.dtype).eps
-        self.norms = without_negligible(norms, raw, resolution, fit_intercept)
+        self._check_range(raw)
+        rounding = 16 * np.finfo(A.dtype).eps * raw if fit_intercept else 0.0
+        self.norms = _without_negligible(norms, rounding)
         self.rank_limit = _rank_limit(self.norms, m, sample_weight, fit_intercept)
         if not sparse.issparse(A):
             _, block = next(self._centred_blocks())
@@ -192,6 +187,15 @@ class LADProblem(_Problem):
         prices = weights * np.where(self.norms > 0, self.norms, np.inf)
         return np.max(slopes / prices)
 
+    def _check_range(self, norms):
+        largest = norms.max()
+        tiny = largest < 1e-150 and abs(self._matrix[self._row_scale > 0]).max() > 1e-300
+        if tiny or not np.isfinite(largest):
+            raise ValueError(
+                "A must have entries whose squares are representable, got a norm of "
+                f"{largest:.3g}: rescale A."
+            )
+
     def _blocks(self):
         """Yield (slice, dense block of columns): all of a dense matrix, parts of a sparse one."""
         if not sparse.issparse(self._matrix):
@@ -209,31 +213,8 @@ class LADProblem(_Problem):
             yield here, self._matrix[:, here].toarray(order="F") - self._mean[here]
 
 
-def _sparse_norms(design):
-    """Return the norms of the columns of a sparse design, centred and not, in double precision."""
-    matrix = design.matrix
-    values = np.abs(matrix.data.astype(np.result_type(matrix.dtype, np.float64)))
-    squares = sparse.csc_array((values**2, matrix.indices, matrix.indptr), shape=matrix.shape)
-    raw = np.asarray(squares.sum(axis=0)).ravel()
-    along = np.zeros_like(raw)
-    if design.fit_intercept:
-        along = np.abs(matrix.T @ design.direction.astype(values.dtype)) ** 2
-    return np.sqrt(np.maximum(raw - along, 0)), np.sqrt(raw)
-
-
-def _check_range(norms, values, name):
-    """Raise ``ValueError`` if squares overflow, or vanish although ``values()`` are not zero."""
-    largest = np.max(norms)
-    if not np.isfinite(largest) or (largest < 1e-150 and abs(values()).max() > 1e-300):
-        raise ValueError(
-            f"{name} must have entries whose squares are representable, got a norm of "
-            f"{largest:.3g}: rescale {name}."
-        )
-
-
-def without_negligible(norms, raw_norms, resolution, centred):
-    """Set to 0 the norms of columns that are zero, or constant and centred, up to rounding."""
-    rounding = 16 * resolution * raw_norms if centred else 0.0
+def _without_negligible(norms, rounding=0.0):
+    """Set to 0 the norms of columns that are zero up to rounding."""
     longest = norms.max(initial=0.0)
     return np.where(norms > np.maximum(NEGLIGIBLE_COLUMN * longest, rounding), norms, 0.0)
 

@@ -270,18 +270,9 @@ class LADSelector(Selector):
         inside = np.zeros_like(gains)
         inside[fit.support] = gains[fit.support]
         gains[fit.support] = 0
-        return Choice(*_largest(gains), *_largest(inside))
+        return Choice(*kernels.first_largest(gains), *kernels.first_largest(inside))
 
     def _scaled_coef(self, fit):
         coef = np.zeros(self.norms.size)
         coef[fit.support] = fit.coef * self.norms[fit.support]
         return coef
-
-
-def _largest(gains):
-    """Return the largest gain and the smallest index that attains it up to rounding."""
-    best = gains.max(initial=0.0)
-    if not best > 0:
-        return 0.0, -1
-    index = int(np.argmax(gains >= best * (1 - kernels.TIE)))
-    return float(gains[index]), index

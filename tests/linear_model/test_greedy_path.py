@@ -439,6 +439,41 @@ def test_selection_from_codes_is_exact(seed, rule, single, heavy, duplicates):
             assert not any(j >= n // 2 and first[j - n // 2] for j in one.order)
 
 
+@pytest.mark.parametrize("from_codes", [False, True])
+def test_gains_that_differ_by_rounding_tie_with_the_largest_only(from_codes, monkeypatch):
+    monkeypatch.setattr(selection, "ENCODE_ENTRIES", 0 if from_codes else np.inf)
+    monkeypatch.setattr(selection, "ENCODE_AFTER_PASSES", 0)
+    rng = np.random.default_rng(0)
+    column = rng.standard_normal(30)
+    A = np.asfortranarray(np.repeat(column[:, None], 90, axis=1))
+    for _ in range(20):
+        rank = rng.permutation(90)
+        weights = 1 + 0.7e-12 * rank  # chains of ties, of which two hold the largest
+        path = weighted_omp_path(A, column, loss="omp", weights=weights, n_nonzero_coefs=1)
+        assert path.order == np.flatnonzero(rank <= 1)[0]
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1.0, 1e40])
+def test_unnormalised_omp_at_any_scale(scale):
+    A, y, _ = sparse_problem(21, unit=False)
+    path = weighted_omp_path(scale * A, y, loss="omp", normalize=False, n_nonzero_coefs=8)
+    expected = orthogonal_mp(A, y, n_nonzero_coefs=8)
+    np.testing.assert_allclose(scale * path.x, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("mean", [1e2, 5e4])
+def test_sparse_columns_far_from_zero_gain_what_dense_ones_do(mean):
+    rng = np.random.default_rng(0)
+    A = mean + rng.standard_normal((200, 30))
+    y = A[:, 3] - A[:, 7] + rng.standard_normal(200)
+    options = {"loss": "lasso", "lam": 1.0, "fit_intercept": True}
+    expected = weighted_omp_path(A, y, **options)
+    found = weighted_omp_path(sparse.csc_array(A), y, **options)
+    assert expected.nit > 1
+    np.testing.assert_array_equal(found.order, expected.order)
+    np.testing.assert_allclose(found.deltas, expected.deltas, rtol=1e-9)
+
+
 def test_coarse_codes_are_given_up():
     rng = np.random.default_rng(0)
     A = rng.standard_normal((200, 600))
@@ -710,10 +745,10 @@ def test_entries_with_squares_out_of_range(kind):
     A, y, _ = sparse_problem(20)
     for scale in (1e-170, 1e170):
         for matrix in (A * scale, sparse.csc_array(A * scale)):
-            with np.errstate(over="ignore"), pytest.raises(ValueError, match="A must have entries"):
+            with np.errstate(over="ignore"), pytest.raises(ValueError, match=r"rescale [AX]"):
                 weighted_omp_path(matrix, y, **options_of(kind))
         if kind[0] != "lad_lasso":
-            with np.errstate(over="ignore"), pytest.raises(ValueError, match="y must have entries"):
+            with np.errstate(over="ignore"), pytest.raises(ValueError, match="rescale y"):
                 weighted_omp_path(A, y * scale, **options_of(kind))
     sample_weight = np.r_[0.0, np.ones(59)]
     outside = np.zeros_like(A)

@@ -90,13 +90,26 @@ def best_in_support(rule, support, size, coef, norms, residual_norm, lam, weight
 @njit(cache=True, nogil=True)
 def best_entering(rule, correlations, residual_norm, lam, weights, selectable):
     """Return (largest gain, smallest index that attains it) from the moduli of correlations."""
-    best, where = 0.0, -1
+    gains = np.zeros(correlations.shape[0])
     for j in range(correlations.shape[0]):
         if selectable[j]:
-            gain = entering_gain(rule, correlations[j], residual_norm, lam, weights[j])
-            if gain > best * (1.0 + TIE):
-                best, where = gain, j
-    return best, where
+            gains[j] = entering_gain(rule, correlations[j], residual_norm, lam, weights[j])
+    return first_largest(gains)
+
+
+@njit(cache=True, nogil=True)
+def first_largest(gains):
+    """Return (gain, index) of the first gain that is the largest up to rounding; (0, -1) if none.
+
+    The index does not depend on the order in which the gains were found.
+    """
+    best = 0.0
+    for j in range(gains.shape[0]):
+        best = max(best, gains[j])
+    for j in range(gains.shape[0]):
+        if best > 0.0 and gains[j] >= best * (1.0 - TIE):
+            return gains[j], j
+    return 0.0, -1
 
 
 @njit(cache=True, nogil=True, fastmath=SUMS)
@@ -140,30 +153,30 @@ def best_entering_certified(
     ``upper`` is work space. Cost: O(N) and 2 m flops for each exact correlation.
     """
     N = approximate.shape[0]
+    gains = np.zeros(N)
     for j in range(N):
         upper[j] = -1.0
         if selectable[j]:
             u = (np.abs(np.float64(approximate[j])) + error[j]) * residual_norm
             upper[j] = entering_gain(rule, u, residual_norm, lam, weights[j])
-    best, where, n_exact = 0.0, -1, 0
+    best, n_exact = 0.0, 0
     while n_exact < 64:
         j = np.argmax(upper)
         if upper[j] <= 0.0 or upper[j] < best * (1.0 - TIE):
-            return best, where, n_exact
+            break
+        u = np.abs(dot(A[:, j], residual)) / norms[j]
+        gains[j] = entering_gain(rule, u, residual_norm, lam, weights[j])
+        best = max(best, gains[j])
         upper[j] = -1.0
         n_exact += 1
-        u = np.abs(dot(A[:, j], residual)) / norms[j]
-        gain = entering_gain(rule, u, residual_norm, lam, weights[j])
-        if gain > best * (1.0 + TIE) or (gain >= best * (1.0 - TIE) and gain > 0 and j < where):
-            best, where = gain, j
     for j in range(N):
         if upper[j] > 0.0 and upper[j] >= best * (1.0 - TIE):
-            n_exact += 1
             u = np.abs(dot(A[:, j], residual)) / norms[j]
-            gain = entering_gain(rule, u, residual_norm, lam, weights[j])
-            if gain > best * (1.0 + TIE) or (gain >= best * (1.0 - TIE) and j < where):
-                best, where = gain, j
-    return best, where, n_exact
+            gains[j] = entering_gain(rule, u, residual_norm, lam, weights[j])
+            best = max(best, gains[j])
+            n_exact += 1
+    gain, where = first_largest(gains)
+    return gain, where, n_exact
 
 
 @njit(cache=True, nogil=True)
