@@ -11,6 +11,7 @@ from sparseopt.linear_model._base import SparseLinearRegressor
 from sparseopt.linear_model._greedy import weighted_omp_path
 from sparseopt.linear_model._greedy_delta import PENALTIES
 from sparseopt.linear_model._greedy_options import LOSSES
+from sparseopt.linear_model._kernels.lad import weighted_median
 
 
 class WeightedOMP(SparseLinearRegressor):
@@ -251,7 +252,9 @@ class WeightedOMP(SparseLinearRegressor):
         if self.fit_intercept:
             residuals = targets.T - safe_sparse_dot(X, coef.T, dense_output=True)
             if self.loss == "lad_lasso":
-                intercept = np.median(residuals, axis=0)
+                rows = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+                medians = [weighted_median(r.copy(), rows.copy(), len(r)) for r in residuals.T]
+                intercept = np.array(medians, X.dtype)
             else:
                 intercept = np.average(residuals, axis=0, weights=sample_weight)
         return {"coef_": self._per_target(coef), "intercept_": self._per_target(intercept)}

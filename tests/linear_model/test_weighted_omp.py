@@ -173,7 +173,7 @@ class StopAfter:
     """A callback of scikit-learn that counts steps and stops the fit."""
 
     def __init__(self, n_steps):
-        self.n_steps, self.n_seen, self.supports = n_steps, 0, []
+        self.n_steps, self.n_seen, self.supports, self.intercepts = n_steps, 0, [], []
 
     def setup(self, estimator, context):
         pass
@@ -188,6 +188,7 @@ class StopAfter:
         if context.parent is None:
             return False
         self.supports.append(np.count_nonzero(fitted_estimator.coef_))
+        self.intercepts.append(fitted_estimator.intercept_)
         assert fitted_estimator.predict(X).shape == (80,)
         self.n_seen += 1
         return self.n_seen >= self.n_steps
@@ -200,6 +201,17 @@ def test_a_callback_sees_each_step_and_may_stop():
     assert callback.supports == [1, 2, 3]
     assert model.stop_reason_ == "callback"
     assert len(model.support_) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_callback_sees_the_intercept_of_the_weighted_fit(kind):
+    X, y, _ = data()
+    y[:40] += 100
+    sample_weight = np.random.default_rng(0).uniform(0.1, 3, 80) * np.repeat([0.1, 1], 40)
+    callback = StopAfter(3)
+    model = WeightedOMP(**kind).set_callbacks(callback).fit(X, y, sample_weight=sample_weight)
+    expected = model.path_intercepts_[1:4]
+    np.testing.assert_allclose(callback.intercepts[: len(expected)], expected, rtol=1e-9)
 
 
 def test_progress_bar_runs(capsys):
