@@ -439,6 +439,29 @@ def test_selection_from_codes_is_exact(seed, rule, single, heavy, duplicates):
             assert not any(j >= n // 2 and first[j - n // 2] for j in one.order)
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "heavy", "exact"])
+def test_error_bound_of_the_codes_holds_where_it_is_attained(kind):
+    rng = np.random.default_rng(0)
+    A = rng.standard_cauchy((300, 40)) if kind == "heavy" else rng.standard_normal((300, 40))
+    if kind == "exact":  # nothing is lost to 8 bits: only single precision is left
+        A = rng.integers(-126, 127, (300, 40)).astype(float)
+        A[0] = 127
+    A = np.asfortranarray(A)
+    norms = np.linalg.norm(A, axis=0)
+    dictionary = selection.Dictionary(A, norms)
+    dictionary._encode()
+    steps = np.abs(A).max(axis=0) / 127
+    lost = (A - dictionary.codes.T * steps) / norms
+    for residual in [*rng.standard_normal((20, 300)), *(A / norms).T, *lost.T]:
+        if not residual.any():
+            continue
+        direction = residual / np.linalg.norm(residual)
+        found = dictionary.correlate_codes(np.float32(direction)[None])[0]
+        assert np.all(np.abs(found - direction @ A / norms) <= dictionary.error)
+    # and is hardly larger than what the 8 bits lose
+    assert np.all(dictionary.error <= 1.01 * np.linalg.norm(lost, axis=0) + 1e-4)
+
+
 @pytest.mark.parametrize("from_codes", [False, True])
 def test_gains_that_differ_by_rounding_tie_with_the_largest_only(from_codes, monkeypatch):
     monkeypatch.setattr(selection, "ENCODE_ENTRIES", 0 if from_codes else np.inf)
