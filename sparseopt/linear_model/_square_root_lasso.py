@@ -30,6 +30,7 @@ from sparseopt.linear_model._cv import alpha_grid, check_alphas
 from sparseopt.linear_model._square_root_solver import (
     InterpolationWarning,
     SquareRootProblem,
+    interpolation_note,
     solve_square_root,
 )
 from sparseopt.optimize._design import make_design
@@ -97,8 +98,8 @@ def square_root_lasso(
         residuals), ``alpha`` and ``weights`` (those in force), ``fun`` (the objective
         above), ``dual_gap`` (in the units of ``fun``), ``certificate`` (relative to the
         constant model), ``dual`` (the dual point, shape (n_samples,), in the centred and
-        weighted coordinates), ``interpolates``, ``nit``, ``success``, ``status``,
-        ``message``, ``history``.
+        weighted coordinates), ``interpolates`` (whether ``x`` reproduces the target),
+        ``nit``, ``success``, ``status``, ``message``, ``history``.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def square_root_lasso(
     result = solve_square_root(
         problem, alpha, sigma_min=sigma_min, max_iter=max_iter, tol=tol, callback=callback
     )
-    _warn_of_interpolation(result)
+    _warn_of_interpolation(result, alpha)
     result.intercept = design.intercept(result.x, target_mean)
     result.x = result.x.astype(X.dtype, copy=False)
     result.alpha, result.weights = alpha, weights
@@ -313,9 +314,10 @@ def _check_arguments(alpha, sigma_min, tol, max_iter):
         raise ValueError(f"max_iter must be at least 1, got {max_iter!r}.")
 
 
-def _warn_of_interpolation(result):
-    if result.interpolates:
-        warnings.warn(result.message, InterpolationWarning, stacklevel=3)
+def _warn_of_interpolation(result, alpha):
+    # An uncertified fit with a zero residual may be far from the optimal one.
+    if result.interpolates and result.success:
+        warnings.warn(interpolation_note(alpha), InterpolationWarning, stacklevel=3)
 
 
 class SquareRootLasso(SparseLinearRegressor):
@@ -499,7 +501,7 @@ class SquareRootLasso(SparseLinearRegressor):
                 tol=self.tol,
                 callback=callback,
             )
-            _warn_of_interpolation(result)
+            _warn_of_interpolation(result, self.alpha_)
             result.intercept = X.dtype.type(design.intercept(result.x, mean))
             result.x = result.x.astype(X.dtype, copy=False)
             return result

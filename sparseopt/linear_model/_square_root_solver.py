@@ -55,7 +55,8 @@ SMALLEST_TOLERANCE = 100  # units of machine epsilon; rounding forbids less
 EXACT_PATH_SHARE, EXACT_PATH_SHARE_IF_FAR, FAR = 0.5, 0.2, 0.5
 KINKS_PER_STEP = 100
 # Where there is no exact path (complex data) and the noise level falls by more than the
-# factor from below this share of ||y||, basis pursuit is tried for so many steps.
+# factor, from where the LASSO has less than this share of its largest strength, basis
+# pursuit is tried for so many steps. Their LASSOs have at least that strength.
 SMALL, COLLAPSE, BREGMAN_STEPS = 1e-3, 0.1, 20
 
 
@@ -172,7 +173,7 @@ class SquareRootProblem:
             elif self._bregman is not None:
                 self._bregman_step()
             else:
-                self._solve_lasso(self.lasso)
+                self._solve_lasso(self.lasso, self.sigma)
                 self._offer_engine(self.design.correlate)
                 if self.gap > self.tolerance:
                     self._move_along_path()
@@ -190,10 +191,10 @@ class SquareRootProblem:
         )
         return Progress(self.primal, self.gap / (self.target_norm or 1.0), stalled)
 
-    def _solve_lasso(self, problem):
-        aim = self._inner_fraction * max(self.tolerance, INNER_FRACTION * self.gap) * self.sigma
+    def _solve_lasso(self, problem, sigma):
+        aim = self._inner_fraction * max(self.tolerance, INNER_FRACTION * self.gap) * sigma
         floor = np.finfo(self.weights.dtype).eps
-        strength = self.lam * self.sigma / self.design.total_weight
+        strength = self.lam * sigma / self.design.total_weight
         solve_penalized(
             problem,
             L1(strength, weights=self.weights, positive=self.positive),
@@ -268,8 +269,7 @@ class SquareRootProblem:
                 start = self.lasso.x
                 self._offer_interpolation(start, support)
                 self.lasso.set_start(start)
-            if self._bregman_is_better():
-                self._bregman = self.lasso
+            if self._begins_bregman():
                 return
             following = max(following, COLLAPSE * sigma)
         self.sigma = self._safeguard(following, sigma, residual_norm)
@@ -287,20 +287,29 @@ class SquareRootProblem:
         share = EXACT_PATH_SHARE_IF_FAR if far else EXACT_PATH_SHARE
         return support_size > share * self.design.shape[0]
 
-    def _bregman_is_better(self):
-        return (
-            self._bregman_steps_left > 0
-            and not self._may_follow_path
-            and self.sigma < SMALL * self.target_norm
-        )
+    def _begins_bregman(self):
+        """Prepare Bregman iterations, if they are better; True if so."""
+        if self._bregman_steps_left == 0 or self._may_follow_path:
+            return False
+        _, correlations = self.lasso.dual_point(self.target, self.design.correlate)
+        slope = self.lasso.slope(correlations[self._penalized])
+        largest = float(np.max(slope / self.weights[self._penalized], initial=0.0))
+        smallest_sigma = SMALL * largest / self.lam
+        if self.sigma >= smallest_sigma:
+            return False
+        # The multiple of the residual that is the dual point at the larger strength.
+        self._bregman_shift = smallest_sigma / self.sigma * self.lasso.residual
+        self._bregman_sigma, self._bregman = smallest_sigma, self.lasso
+        return True
 
     def _bregman_step(self):
         """Add the residual back to the target, and solve the LASSO again."""
         start = self._bregman.x
-        shifted = self.target + self._bregman.residual
+        shifted = self.target + self._bregman_shift
         self._bregman = PenalizedLeastSquares(self.design, shifted, self.lasso.gram)
         self._bregman.set_start(start)
-        self._solve_lasso(self._bregman)
+        self._solve_lasso(self._bregman, self._bregman_sigma)
+        self._bregman_shift = self._bregman.residual
         self._offer_direction(self._bregman.residual, self.design.correlate)
         self._offer_interpolation(self._bregman.x, self._support(self._bregman.x))
         self._bregman_steps_left -= 1
@@ -456,13 +465,19 @@ def solve_square_root(problem, alpha, *, sigma_min, max_iter, tol, callback=None
     result.dual = problem.dual
     result.sigma = problem.residual_norm / scale
     result.interpolates = problem.interpolates
-    if result.interpolates:
-        result.message += (
-            f" At alpha={alpha:.3g} the optimal model reproduces the target exactly, with the "
-            "smallest weighted l1 norm (basis pursuit), and its noise level is 0. Increase "
-            "alpha, or set sigma_min, if the target is noisy."
-        )
+    if result.interpolates and result.success:
+        result.message += " " + interpolation_note(alpha)
     return result
+
+
+def interpolation_note(alpha):
+    """Say what a certified fit with a zero residual is, and what to do about it."""
+    return (
+        f"At alpha={alpha:.3g} the optimal model reproduces the target exactly, with the "
+        "smallest weighted l1 norm (basis pursuit), and its noise level is 0. Increase "
+        "alpha, or set sigma_min, if the target is noisy; if not, this is the solution, "
+        "and InterpolationWarning may be silenced."
+    )
 
 
 def _least_squares(support, columns, residual):

@@ -341,6 +341,31 @@ def test_interpolating_solution_is_basis_pursuit(weighted, share):
     np.testing.assert_allclose(result.x, x, atol=1e-7)
 
 
+def test_an_uncertified_interpolating_start_is_not_called_optimal():
+    A, y, _ = gaussian(30, 100, 5, 0.2, seed=8)
+    start = np.linalg.lstsq(A, y, rcond=None)[0]  # not the smallest l1 norm
+
+    def stop(intermediate_result):
+        raise StopIteration
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InterpolationWarning)
+        result = square_root_lasso(A, y, 1e-3, coef_init=start, callback=stop)
+    assert result.interpolates
+    assert not result.success
+    assert "reproduces" not in result.message
+
+
+def test_interpolation_warning_says_what_to_do():
+    A, y, _ = gaussian(20, 60, 4, 0.2, seed=14)
+    with pytest.warns(InterpolationWarning) as caught:
+        square_root_lasso(A, y, 1e-3)
+    (message,) = [str(w.message) for w in caught]
+    assert message.startswith("At alpha=0.001 the optimal model reproduces the target exactly")
+    for advice in ("Increase alpha", "set sigma_min", "silenced"):
+        assert advice in message
+
+
 def test_noise_level_is_positive_just_above_the_interpolation_point():
     A, y, _ = gaussian(30, 100, 5, 0.2, seed=8)
     threshold = 1 / np.linalg.norm(basis_pursuit(A, y, np.ones(100))[2])
@@ -377,6 +402,21 @@ def test_complex_interpolation(golden):
     np.testing.assert_allclose(A @ result.x, y, atol=1e-10)
     gap = independent_gap(A, y, result.x, lam, w, theta=result.dual)
     assert gap <= 1.01e-7 * np.linalg.norm(y)
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-4])
+@pytest.mark.parametrize(("m", "n"), [(3, 30), (40, 100)])
+def test_complex_interpolation_at_negligible_strengths(m, n, share):
+    rng = np.random.default_rng(1)
+    A = rng.standard_normal((m, n)) + 1j * rng.standard_normal((m, n))
+    y = A[:, :3].sum(axis=1) + 0.1 * rng.standard_normal(m)
+    lam = share * np.max(np.abs(A.conj().T @ y)) / np.linalg.norm(y)
+    with pytest.warns(InterpolationWarning):
+        result = square_root_lasso(A, y, lam / math.sqrt(m))
+    assert result.nit <= 20
+    assert result.interpolates
+    gap = independent_gap(A, y, result.x, lam, np.ones(n), theta=result.dual)
+    assert gap <= 1.01e-6 * np.linalg.norm(y)
 
 
 @pytest.mark.parametrize("duplicated", ["columns", "rows"])
