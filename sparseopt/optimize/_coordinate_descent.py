@@ -12,15 +12,12 @@ X (n_samples, n_features) real or complex. The dual value of any nu is
 for |X_j^H nu| <= l1_j wherever ridge_j = 0; the best nu found so far gives the duality
 gap, which is the stopping rule, and the gap-safe sphere test [1], which discards
 features for good. Outer iterations choose a working set by distance to the dual
-constraints, as in Celer [2]; inside, cyclic epochs settle the signs, and either Newton
-steps on the current support (the objective is a quadratic there, and the Gram entries
-are cached) or Anderson extrapolation [3] finish the work.
+constraints, as in Celer [2], and solve the problem on it (see ``_working_set``).
 
 [1] Ndiaye, Fercoq, Gramfort, Salmon (2017). Gap Safe Screening Rules for Sparsity
     Enforcing Penalties. JMLR 18(128).
 [2] Massias, Gramfort, Salmon (2018). Celer: a Fast Solver for the Lasso with Dual
     Extrapolation. ICML.
-[3] Bertrand, Massias (2021). Anderson acceleration of coordinate descent. AISTATS.
 """
 
 import math
@@ -40,12 +37,9 @@ from sparseopt.optimize._design import make_design
 from sparseopt.optimize._gram_cache import GramCache
 from sparseopt.optimize._losses import SquaredLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
-from sparseopt.optimize._working_blocks import working_block
+from sparseopt.optimize._working_set import WorkingSetProblem, norm_squared, penalty_value
 
 METHOD = "Coordinate descent"
-EPOCHS_PER_ROUND = 5
-MAX_ROUNDS = 40
-MAX_NEWTON_STEPS = 10
 CONTINUATION_START = 10  # times the strength: where a cold start begins to hurt
 LARGEST_CONTINUATION = 1e8  # times the strength: where it is as good as zero
 CONTINUATION_RATIO = 0.3
@@ -82,7 +76,7 @@ class PenalizedLeastSquares:
         self.design = design
         self.target = target
         self.gram = GramCache(design) if gram is None else gram
-        self.target_norm_squared = _norm_squared(target)
+        self.target_norm_squared = norm_squared(target)
         self.norms = np.sqrt(design.column_norms_squared)
         self.x = np.zeros(design.shape[1], design.dtype)
         self.residual = target.copy()
@@ -161,7 +155,7 @@ class PenalizedLeastSquares:
         before = (self.primal, self.gap)
         working_set = self._choose_working_set()
         inner_gap = INNER_FRACTION * max(self.gap, self.gap_target)
-        self.x[working_set] = _WorkingSetProblem(self, working_set).solve(inner_gap)
+        self.x[working_set] = WorkingSetProblem(self, working_set).solve(inner_gap)
         self.residual = self.target - self.design.predict(self.x)
         self.design.correlate_columns(self.residual, self.candidates, self.correlations)
         progress = self._certify()
@@ -189,7 +183,7 @@ class PenalizedLeastSquares:
         l1, ridge = table
         hard = (ridge == 0) & (l1 > 0) & (slope > 0)
         largest = np.min(l1[hard] / slope[hard], initial=math.inf)
-        norm_squared = _norm_squared(point)
+        norm_squared = norm_squared(point)
         along_target = float(np.real(np.vdot(point, self.target)))
         soft = ridge > 0
         if soft.any():
@@ -203,7 +197,7 @@ class PenalizedLeastSquares:
         return scale, scale * along_target - 0.5 * scale**2 * norm_squared - conjugate
 
     def _certify(self):
-        self.primal = 0.5 * _norm_squared(self.residual) + _penalty_value(self.table, self.x)
+        self.primal = 0.5 * norm_squared(self.residual) + penalty_value(self.table, self.x)
         correlations = self.correlations
         point, correlations = self.dual_point(self.residual, self._correlate_candidates)
         slope = self.slope(correlations)
@@ -270,169 +264,12 @@ class PenalizedLeastSquares:
         return self._steps_without_progress >= 3
 
 
-class _WorkingSetProblem:
-    """The problem restricted to a working set, on a gathered block of columns."""
-
-    def __init__(self, parent, working_set):
-        self.parent = parent
-        self.working_set = working_set
-        self.block = working_block(parent.design, working_set)
-        self.table = np.ascontiguousarray(parent.table[:, working_set])
-        self.dual_table = parent.dual_table[:, working_set]
-        self.x = parent.x[working_set]
-        self.residual = parent.residual.copy()
-        # A coefficient that moves by less than this in the norm of the predictions rests.
-        self.rest = 1e-2 * np.finfo(self.x.real.dtype).eps * math.sqrt(parent.target_norm_squared)
-
-    def solve(self, target_gap):
-        """Return coefficients whose duality gap is at most ``target_gap``, if reachable."""
-        for round_number in range(MAX_ROUNDS):
-            if self._newton_pays():
-                rests = self._epochs(1) or self._epochs(EPOCHS_PER_ROUND - 1, skip_zeros=True)
-                # The first epochs may do; where Newton costs no more, its accuracy is free.
-                if round_number > 0 or self._newton_pays(replaced_epochs=EPOCHS_PER_ROUND):
-                    self._newton_steps()
-            else:
-                rests = self._anderson_round()
-            if rests or self._gap() <= target_gap:
-                break
-        return self.x
-
-    def _objective(self, x, residual):
-        return 0.5 * _norm_squared(residual) + _penalty_value(self.table, x)
-
-    def _gap(self):
-        point, correlations = self.parent.dual_point(self.residual, self.block.correlate)
-        slope = self.parent.slope(correlations)
-        _, value = self.parent.scaled_dual(point, slope, self.dual_table)
-        return self._objective(self.x, self.residual) - value
-
-    def _epochs(self, n_epochs, *, skip_zeros=False):
-        """Run epochs; True if all coefficients came to rest.
-
-        Skipping those at zero saves most of the work, and cannot tell the latter.
-        """
-        rests = self.block.epochs(
-            self.parent.code, self.table, self.x, self.residual, n_epochs,
-            skip_zeros=skip_zeros, tolerance=self.rest,
-        )  # fmt: skip
-        return rests and not skip_zeros
-
-    def _newton_pays(self, replaced_epochs=200):
-        """Tell whether a Newton step on the support costs less than so many epochs.
-
-        A Cholesky factorisation of s columns costs s^3/3 flops, an epoch about two for
-        each stored entry of the working set. In complex data both an unknown and a row
-        count twice.
-        """
-        support = np.count_nonzero(self.x)
-        epoch, size = 2 * self.block.n_stored, support
-        if np.iscomplexobj(self.x):
-            epoch, size = 4 * epoch, 2 * support
-        return support <= self.parent.gram.max_features and size**3 / 3 <= replaced_epochs * epoch
-
-    def _newton_steps(self):
-        """Take Newton steps on the support, several where it is too large to be final."""
-        for _ in range(MAX_NEWTON_STEPS):
-            overfull = np.count_nonzero(self.x) > self.residual.size
-            if not (self._newton_pays() and self._newton_step() and overfull):
-                break
-
-    def _newton_step(self):
-        """Move towards the minimiser over the current support and signs.
-
-        Coefficients whose sign would change are set to zero. Returns whether that
-        happened.
-        """
-        support = np.flatnonzero(self.x)
-        if support.size == 0:
-            return False
-        x, signs = self.x[support], np.sign(self.x[support])
-        l1, ridge = self.table[:, support]
-        gradient = self.block.correlate_positions(self.residual, support) - l1 * signs - ridge * x
-        features, is_complex = self.working_set[support], np.iscomplexobj(x)
-        if is_complex:
-            direction = self.parent.gram.solve_with_phases(
-                features, ridge, l1 / np.abs(x), signs, gradient
-            )
-        else:
-            direction = self.parent.gram.solve(features, ridge, gradient)
-        if direction is None:
-            return False
-        before = self._objective(self.x, self.residual)
-        shortest = 0.1 if is_complex else _first_sign_change(x, direction)
-        for length in (1.0, 0.5, shortest):
-            moved = x + length * direction
-            outward = np.real(np.conj(signs) * moved)
-            crossed = outward <= 0.5 * np.finfo(x.dtype).eps * np.abs(x)
-            trial = self.x.copy()
-            trial[support] = np.where(crossed, 0, moved)
-            residual = self.residual - self.block.predict(support, trial[support] - x)
-            if self._objective(trial, residual) < before:
-                self.x, self.residual = trial, residual
-                return bool(crossed.any())
-        return False
-
-    def _anderson_round(self):
-        """Run epochs one by one, then try their Anderson extrapolation."""
-        iterates = [self.x.copy()]
-        for epoch in range(EPOCHS_PER_ROUND):
-            if self._epochs(1, skip_zeros=epoch > 0):
-                return True
-            iterates.append(self.x.copy())
-        extrapolated = _anderson_extrapolation(np.array(iterates))
-        if extrapolated is None:
-            return False
-        if self.parent.code == NONNEGATIVE_ELASTIC_NET:
-            extrapolated = np.maximum(extrapolated, 0)
-        change = np.flatnonzero(extrapolated != self.x)
-        residual = self.residual - self.block.predict(change, (extrapolated - self.x)[change])
-        if self._objective(extrapolated, residual) < self._objective(self.x, self.residual):
-            self.x, self.residual = extrapolated, residual
-        return False
-
-
-def _first_sign_change(x, direction):
-    """Return the largest step length, at most 1, that changes no sign."""
-    against = x * direction < 0
-    return np.min(-x[against] / direction[against], initial=1.0)
-
-
-def _anderson_extrapolation(iterates):
-    """Return the affine combination of iterates whose combined step is smallest."""
-    steps = np.diff(iterates, axis=0)
-    products = steps.conj() @ steps.T
-    scale = np.trace(products).real
-    if not scale > 0:
-        return None
-    products[np.diag_indices_from(products)] += 1e-12 * scale
-    try:
-        mixture = np.linalg.solve(products, np.ones(len(steps)))
-    except np.linalg.LinAlgError:
-        return None
-    total = mixture.sum()
-    if not np.isfinite(total) or total == 0:
-        return None
-    return ((mixture / total) @ iterates[1:]).astype(iterates.dtype)
-
-
 def _orthonormal_basis(columns):
     """Return an orthonormal basis of the span of ``columns``."""
     basis, triangle, _ = linalg.qr(columns, mode="economic", pivoting=True)
     pivots = np.abs(np.diagonal(triangle))
     rank = np.count_nonzero(pivots > 1e2 * np.finfo(pivots.dtype).eps * pivots[:1].max(initial=0))
     return basis[:, :rank]
-
-
-def _penalty_value(table, x):
-    support = np.flatnonzero(x)
-    modulus = np.abs(x[support])
-    l1, ridge = table[:, support]
-    return float(l1 @ modulus + 0.5 * (ridge @ modulus**2))
-
-
-def _norm_squared(vector):
-    return float(np.vdot(vector, vector).real)
 
 
 def coordinate_descent(

@@ -14,6 +14,7 @@ from sklearn.linear_model import Lasso as SklearnLasso
 
 from sparseopt.optimize import L1, ElasticNet, SquaredLoss, coordinate_descent
 from sparseopt.optimize import _coordinate_descent as engine
+from sparseopt.optimize import _working_set as working_set
 from sparseopt.optimize._design import make_design
 
 DATA = Path(__file__).parents[1] / "data" / "greedy"
@@ -248,7 +249,9 @@ def test_weak_penalties_whose_support_is_as_large_as_it_can_be(fraction):
 
 def test_anderson_extrapolation_alone_converges(monkeypatch):
     X, y = make_problem()
-    monkeypatch.setattr(engine._WorkingSetProblem, "_newton_pays", lambda self: False)
+    monkeypatch.setattr(
+        working_set.WorkingSetProblem, "_newton_pays", lambda self, replaced_epochs=0: False
+    )
     result = coordinate_descent(X, y, L1(0.01), tol=1e-9, max_iter=200)
     assert result.success
     assert lasso_gap(X, y, result.x, 0.01, np.ones(X.shape[1])) <= 2e-9 * (y @ y) / (2 * len(y))
@@ -260,7 +263,7 @@ def test_anderson_extrapolation_solves_a_linear_recursion():
     iterates = [np.zeros(2)]
     for _ in range(3):
         iterates.append(fixed + matrix @ (iterates[-1] - fixed))
-    extrapolated = engine._anderson_extrapolation(np.array(iterates))
+    extrapolated = working_set._anderson_extrapolation(np.array(iterates))
     np.testing.assert_allclose(extrapolated, fixed, atol=1e-4)
 
 
