@@ -183,7 +183,7 @@ class PenalizedLeastSquares:
         l1, ridge = table
         hard = (ridge == 0) & (l1 > 0) & (slope > 0)
         largest = np.min(l1[hard] / slope[hard], initial=math.inf)
-        norm_squared = norm_squared(point)
+        energy = norm_squared(point)
         along_target = float(np.real(np.vdot(point, self.target)))
         soft = ridge > 0
         if soft.any():
@@ -191,10 +191,10 @@ class PenalizedLeastSquares:
             excess = np.maximum(scale * slope[soft] - l1[soft], 0)
             conjugate = 0.5 * float(np.sum(excess**2 / ridge[soft]))
         else:
-            best = along_target / norm_squared if norm_squared > 0 else 0.0
+            best = along_target / energy if energy > 0 else 0.0
             scale = min(max(best, 0.0), largest)
             conjugate = 0.0
-        return scale, scale * along_target - 0.5 * scale**2 * norm_squared - conjugate
+        return scale, scale * along_target - 0.5 * scale**2 * energy - conjugate
 
     def _certify(self):
         self.primal = 0.5 * norm_squared(self.residual) + penalty_value(self.table, self.x)
