@@ -15,12 +15,10 @@ and when to stop. Plain OMP selects by ``|a_j^H r| / ||a_j||``, weighted OMP by 
 """
 
 import math
-import warnings
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import OptimizeResult
-from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import (
     Progress,
@@ -45,6 +43,7 @@ from sparseopt.linear_model._greedy_options import (
     check_lam,
     noise_blind_lam,
     support_limit,
+    warn_if_short,
 )
 from sparseopt.linear_model._greedy_problem import LADProblem, LeastSquaresProblem
 from sparseopt.linear_model._kernels.cpu import TIE
@@ -266,7 +265,7 @@ class Pursuit:
         for path in self.paths:
             path.stop_reason = path.stop_reason or stopped
         paths = [self._result(path, driven.history) for path in self.paths]
-        self._warn_if_short(paths)
+        warn_if_short(paths, self.tol)
         return OptimizeResult(
             x=np.stack([path.x for path in paths], axis=1),
             intercept=np.array([path.intercept for path in paths]),
@@ -406,22 +405,6 @@ class Pursuit:
             message=f"The path ended after {k} steps: {MESSAGES[reason]}.",
             history={name: values[: k + 1] for name, values in history.items()},
         )
-
-    def _warn_if_short(self, paths):
-        """Warn if a squared residual norm that was asked for is not reached."""
-        short = [
-            p for p in paths if self.tol is not None and p.stop_reason not in ("tol", "callback")
-        ]
-        if short:
-            worst = max(short, key=lambda path: path.certificate)
-            warnings.warn(
-                f"weighted_omp_path reached squared residual norm {worst.certificate:.3g} "
-                f"(tolerance {self.tol:.3g}) after {worst.nit} steps: "
-                f"{MESSAGES[worst.stop_reason]}. Increase tol, n_nonzero_coefs or max_iter, or "
-                "decrease lam.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
 
 
 class _Path:

@@ -27,6 +27,7 @@ from sparseopt.linear_model._greedy_options import (
     check_lam,
     noise_blind_lam,
     support_limit,
+    warn_if_short,
 )
 from sparseopt.linear_model._kernels.cpu import PIVOT, TIE
 
@@ -77,6 +78,7 @@ def batched_path(
         batch.stop_where(lambda squared: tol is not None and squared <= tol, "tol")
     batch.stop_where(lambda squared: True, at_limit if limit <= max_iter else "max_iter")
     paths = [batch.result(target, tol) for target in range(batch.n_targets)]
+    warn_if_short(paths, tol)
     if y.ndim == 1:
         return paths[0]
     return OptimizeResult(
@@ -100,16 +102,19 @@ class _Batch:
         rows = xp.ones_like(xp.abs(y[:, 0]))
         if sample_weight is not None:
             rows = rows * xp.asarray(sample_weight, dtype=rows.dtype)
-            if rows.shape != (m,) or not bool(xp.all(rows >= 0)) or not bool(xp.any(rows > 0)):
+            valid = rows.shape == (m,) and bool(xp.all(xp.isfinite(rows) & (rows >= 0)))
+            if not valid or not bool(xp.any(rows > 0)):
                 raise ValueError(
-                    f"sample_weight must have shape ({m},), no negative and some positive entry."
+                    f"sample_weight must have shape ({m},), finite entries, none of them "
+                    "negative, and a positive one."
                 )
         self.total = float(xp.sum(rows))
         column = xp.astype(rows, A.dtype)[:, None]
         self.A_mean = xp.sum(A * column, axis=0) / self.total * fit_intercept
         self.y_mean = xp.sum(y * column, axis=0) / self.total * fit_intercept
         scale = xp.astype(xp.sqrt(rows), A.dtype)[:, None]
-        raw_norms = column_norms(xp, A * scale)
+        raw_norms = _checked_norms(xp, A * scale, "A")
+        _checked_norms(xp, y * scale, "y")
         A = (A - self.A_mean) * scale
         self.norms = column_norms(xp, A)
         eps = float(xp.finfo(A.dtype).eps)
@@ -358,3 +363,15 @@ def _checked(xp, A, y):
             raise ValueError(f"{name} must be finite, got NaN or infinity.")
     dtype = xp.result_type(A, y)
     return xp.astype(A, dtype, copy=False), xp.astype(y, dtype, copy=False)
+
+
+def _checked_norms(xp, values, name):
+    """Return the norms of the columns; raise ``ValueError`` if their squares leave the range."""
+    norms, limits = column_norms(xp, values), xp.finfo(values.dtype)
+    vanishing = norms**2 < float(limits.smallest_normal) / float(limits.eps)
+    nonzero = xp.any(values != 0, axis=0)
+    if not bool(xp.all(xp.isfinite(norms))) or bool(xp.any(vanishing & nonzero)):
+        raise ValueError(
+            f"The squared column norms of {name} overflow or underflow: rescale {name}."
+        )
+    return norms

@@ -5,6 +5,7 @@ import warnings
 from numbers import Integral
 
 from scipy.special import ndtri
+from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import check_nonnegative
 
@@ -101,3 +102,17 @@ def check_count(value, name):
     if value < 0:
         raise ValueError(f"{name} must be >= 0, got {value!r}.")
     return int(value)
+
+
+def warn_if_short(paths, tol):
+    """Warn if a squared residual norm that was asked for is not reached."""
+    short = [path for path in paths if path.stop_reason not in ("tol", "callback")]
+    if tol is not None and short:
+        worst = max(short, key=lambda path: path.certificate)
+        warnings.warn(
+            f"weighted_omp_path reached squared residual norm {worst.certificate:.3g} "
+            f"(tolerance {tol:.3g}) after {worst.nit} steps: {MESSAGES[worst.stop_reason]}. "
+            "Increase tol, n_nonzero_coefs or max_iter, or decrease lam.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )

@@ -616,8 +616,12 @@ def test_stopping_rules():
     assert (path.nit, path.stop_reason) == (0, "tol")
     path = weighted_omp_path(A, y, **options, n_nonzero_coefs=0)
     assert (path.nit, path.stop_reason) == (0, "n_nonzero_coefs")
-    with pytest.warns(ConvergenceWarning, match="squared residual norm .* n_nonzero_coefs columns"):
-        weighted_omp_path(A, y, **options, tol=1e-9, n_nonzero_coefs=2)
+    for pair in ((A, y), (array_api_strict.asarray(A), array_api_strict.asarray(y))):
+        with pytest.warns(
+            ConvergenceWarning, match="residual norm .* n_nonzero_coefs columns"
+        ) as w:
+            weighted_omp_path(*pair, **options, tol=1e-9, n_nonzero_coefs=2)
+        assert w[0].filename == __file__
     assert weighted_omp_path(A, y, loss="omp").nit == 8  # a tenth of the columns
     with pytest.warns(UserWarning, match="n_nonzero_coefs=100 is larger"):
         path = weighted_omp_path(A, y, **options, n_nonzero_coefs=100)
@@ -773,6 +777,10 @@ def test_entries_with_squares_out_of_range(kind):
         if kind[0] != "lad_lasso":
             with np.errstate(over="ignore"), pytest.raises(ValueError, match="rescale y"):
                 weighted_omp_path(A, y * scale, **options_of(kind))
+        if kind in SQUARES:
+            for pair in ((A * scale, y), (A, y * scale)):
+                with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"rescale [Ay]"):
+                    weighted_omp_path(*map(array_api_strict.asarray, pair), **options_of(kind))
     sample_weight = np.r_[0.0, np.ones(59)]
     outside = np.zeros_like(A)
     outside[0] = 1  # only in a row of weight zero
