@@ -27,8 +27,8 @@ class WeightedOMPCV(PathCV, WeightedOMP):
     penalty : {"l1", "l0"}, default="l1"
         Penalty on the coefficients. Ignored by ``loss="omp"``.
     lams : int or array-like of shape (n_lams,), default=10
-        Grid of strengths, or the length of a geometric grid that starts at the smallest
-        strength at which the first step of the path is not taken. ``loss="omp"`` has the
+        Grid of strengths, or the length of a geometric grid that starts where the first step
+        of the path is just not taken (within a factor 2). ``loss="omp"`` has the
         single strength 0. With unit weights a single small strength, such as ``[0.0]``, is
         enough for ``loss="lasso"`` and ``"sqrt_lasso"``: the strength then only decides where
         the path stops.

@@ -14,6 +14,7 @@ from sklearn.linear_model import orthogonal_mp
 
 from sparseopt.linear_model import _greedy_selection as selection
 from sparseopt.linear_model import greedy_delta, weighted_omp_path
+from sparseopt.linear_model._kernels import cpu as kernels
 
 DATA = Path(__file__).parents[1] / "data" / "greedy"
 GOLDEN = np.load(DATA / "omp_paths.npz")
@@ -474,6 +475,37 @@ def test_gains_that_differ_by_rounding_tie_with_the_largest_only(from_codes, mon
         weights = 1 + 0.7e-12 * rank  # chains of ties, of which two hold the largest
         path = weighted_omp_path(A, column, loss="omp", weights=weights, n_nonzero_coefs=1)
         assert path.order == np.flatnonzero(rank <= 1)[0]
+
+
+def test_many_nearly_parallel_columns_are_told_apart(monkeypatch):
+    monkeypatch.setattr(selection, "ENCODE_ENTRIES", 0)
+    monkeypatch.setattr(selection, "ENCODE_AFTER_PASSES", 0)
+    rng = np.random.default_rng(0)
+    for _ in range(5):  # far below the resolution of the codes
+        A = rng.standard_normal((50, 1)) + 1e-5 * rng.standard_normal((50, 400))
+        y = rng.standard_normal(50)
+        path = weighted_omp_path(A, y, loss="omp", n_nonzero_coefs=1)
+        assert path.order == np.argmax(np.abs(y @ A) / np.linalg.norm(A, axis=0))
+
+
+@pytest.mark.parametrize("rule", SQUARES[1:])
+@pytest.mark.parametrize("lam", [0.05, 0.7, 3.0])
+def test_gains_in_the_support_are_exact(rule, lam):
+    loss, penalty, _ = rule
+    rng = np.random.default_rng(0)
+    Q, _ = np.linalg.qr(rng.standard_normal((30, 21)))
+    A, residual = Q[:, :20], 1.7 * Q[:, 20]  # orthogonal to A, as after a fit
+    x = rng.standard_normal(20) * np.geomspace(0.01, 10, 20)
+    weights = rng.uniform(0.5, 2, 20)
+    expected = greedy_delta(
+        A, A @ x + residual, x, loss=loss, penalty=penalty, lam=lam, weights=weights
+    )
+    code = selection.RULES[loss, penalty]
+    found = [
+        kernels.support_gain(code, abs(value), 1.7, lam, weight)
+        for value, weight in zip(x, weights, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1.0, 1e40])
