@@ -12,14 +12,12 @@ import numpy as np
 from sparseopt.linear_model._kernels import cpu as kernels
 from sparseopt.linear_model._lad_regression import LADPath
 
-# Updates of the residual lose digits; it is recomputed after this many of them ...
-REFRESH_EVERY = 25
-# ... and after each one once it is this small (squared, relative to the data).
-REFRESH_BELOW = 1e-8
-
 
 class LeastSquaresFit:
-    """Least squares through A_S = Q^H R, with ``Q`` and ``R`` grown in place.
+    """Least squares through A_S = Q^T R, with ``Q`` and ``R`` grown in place.
+
+    The residual is projected on one basis vector after another, which keeps it as accurate as a
+    new solution would be.
 
     Parameters
     ----------
@@ -40,12 +38,8 @@ class LeastSquaresFit:
 
     def __init__(self, target):
         self.target = target
-        self.support = []
-        self.coef = np.zeros(0, target.dtype)
-        self.residual = target.copy()
-        self.residual_norm = self.initial_norm = float(np.linalg.norm(target))
-        self._since_refresh = 0
-        self._reserve(min(16, target.size))
+        self.initial_norm = float(np.linalg.norm(target))
+        self._restart()
 
     @property
     def squared_residual(self):
@@ -56,23 +50,23 @@ class LeastSquaresFit:
         k = len(self.support)
         if k == self._R.shape[0]:
             self._reserve(2 * k)
-        self._columns[k] = column
-        if not kernels.orthogonalise(self._columns[k].copy(), self._Q, self._R, k, kernels.PIVOT):
+        work = column.astype(self.target.dtype)
+        if not kernels.orthogonalise(work, self._Q, self._R, k, kernels.PIVOT):
             return False
         self._image[k] = 0
         kernels.project_out(self.residual, self._Q, k, k + 1, self._image)
         self.support.append(index)
-        self._since_refresh += 1
-        self._solve()
+        self.coef = np.empty(k + 1, self.target.dtype)
+        kernels.solve_upper(self._R, k + 1, self._image, self.coef)
+        self.residual_norm = float(np.linalg.norm(self.residual))
         return True
 
     def remove(self, position):
         """Remove the column at ``position`` of the support and fit again."""
-        kept = [p for p in range(len(self.support)) if p != position]
-        indices = [self.support[p] for p in kept]
-        columns = self._columns[kept]
-        self.support = []
-        self.residual = self.target.copy()
+        k = len(self.support)
+        columns = np.delete(self._R[:k, :k].T @ self._Q[:k], position, axis=0)
+        indices = self.support[:position] + self.support[position + 1 :]
+        self._restart()
         for index, column in zip(indices, columns, strict=True):
             self.add(index, column)
 
@@ -83,31 +77,23 @@ class LeastSquaresFit:
         kernels.inverse_gram_diagonal(self._R, k, np.empty(k, self.coef.dtype), diagonal)
         return np.abs(self.coef) ** 2 / diagonal
 
-    def _solve(self):
-        k = len(self.support)
-        self.coef = np.empty(k, self.target.dtype)
-        kernels.solve_upper(self._R, k, self._image, self.coef)
-        self.residual_norm = float(np.linalg.norm(self.residual))
-        small = self.residual_norm**2 < REFRESH_BELOW * self.initial_norm**2
-        if small or self._since_refresh >= REFRESH_EVERY:
-            self.residual = self.target - self.coef @ self._columns[:k]
-            kernels.project_out(self.residual, self._Q, 0, k, self._image)
-            kernels.solve_upper(self._R, k, self._image, self.coef)
-            self.residual_norm = float(np.linalg.norm(self.residual))
-            self._since_refresh = 0
+    def _restart(self):
+        self.support = []
+        self.coef = np.zeros(0, self.target.dtype)
+        self.residual, self.residual_norm = self.target.copy(), self.initial_norm
+        self._reserve(min(16, self.target.size))
 
     def _reserve(self, capacity):
         """Make room for ``capacity`` columns."""
         m, dtype = self.target.size, self.target.dtype
         k = len(self.support)
         grown = [
-            np.zeros(shape, dtype)
-            for shape in ((capacity, m), (capacity, m), (capacity, capacity), (capacity,))
+            np.zeros(shape, dtype) for shape in ((capacity, m), (capacity, capacity), (capacity,))
         ]
         if k:
-            grown[0][:k], grown[1][:k] = self._columns[:k], self._Q[:k]
-            grown[2][:k, :k], grown[3][:k] = self._R[:k, :k], self._image[:k]
-        self._columns, self._Q, self._R, self._image = grown
+            grown[0][:k] = self._Q[:k]
+            grown[1][:k, :k], grown[2][:k] = self._R[:k, :k], self._image[:k]
+        self._Q, self._R, self._image = grown
 
 
 class LADFit:

@@ -644,6 +644,7 @@ def test_stopping_rules():
     assert (path.nit, path.stop_reason, path.success) == (3, "max_iter", False)
     path = weighted_omp_path(A, y, **options, tol=full.losses[7] * 1.0001)
     assert (path.nit, path.stop_reason, path.success) == (7, "tol", True)
+    assert weighted_omp_path(A, y, **options, tol=full.losses[7]).nit == 7
     path = weighted_omp_path(A, y, **options, tol=full.losses[0] * 1.0001)
     assert (path.nit, path.stop_reason) == (0, "tol")
     path = weighted_omp_path(A, y, **options, n_nonzero_coefs=0)
@@ -693,10 +694,11 @@ def test_removal_never_ends_higher(loss):
         assert lower >= 1
 
 
-def test_removed_columns_are_recorded():
-    for seed in range(40):
+@pytest.mark.parametrize(("loss", "lam"), [("lasso", 0.003), ("sqrt_lasso", 0.03)])
+def test_removed_columns_are_recorded(loss, lam):
+    for seed in range(60):
         A, y, _ = sparse_problem(seed, m=60, n=200, s=15, noise=0.05)
-        path = weighted_omp_path(A, y, loss="lasso", penalty="l0", lam=0.003, allow_removal=True)
+        path = weighted_omp_path(A, y, loss=loss, penalty="l0", lam=lam, allow_removal=True)
         if path.removed.any():
             break
     assert path.removed.any()
@@ -704,6 +706,9 @@ def test_removed_columns_are_recorded():
     for k, (index, removed) in enumerate(zip(path.order, path.removed, strict=True)):
         support.remove(index) if removed else support.append(index)
         assert set(path.coefs[[k + 1]].indices) == set(support)
+        if removed:  # the gain includes the fit
+            drop = path.losses[k] - path.losses[k + 1] + lam
+            assert path.deltas[k] == pytest.approx(drop, rel=1e-9)
     assert path.support.tolist() == support
     expected = np.linalg.lstsq(A[:, support], y, rcond=None)[0]
     np.testing.assert_allclose(path.x[support], expected, atol=1e-10)
