@@ -1,7 +1,12 @@
 """What all tests share."""
 
+import os
+
 import pytest
 from threadpoolctl import threadpool_limits
+
+# SciPy reads this when it is first imported; scikit-learn's array-API checks need it.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")
