@@ -1,20 +1,100 @@
-"""Smooth losses, as means over samples."""
+"""Smooth losses, as means over samples: what solvers may ask of them.
 
+Each loss is ``sum_i s_i f(y_i, z_i) / sum_i s_i`` with predictions z and sample weights
+s. Derivatives are with respect to the predictions. ``check_target`` says which targets
+a loss accepts; the other methods rely on a target that passed it. The same functions
+stand, by code and parameter, in ``sparseopt.optimize._kernels.losses``.
+"""
+
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from scipy.special import expit, log_softmax, softmax
 
+from sparseopt._core import check_nonnegative
+
+# The codes of sparseopt.optimize._kernels.losses; repeated here so that building a loss
+# does not import Numba. A test holds the two together.
 SQUARED = 0
+LOGISTIC = 1
+MULTINOMIAL = 2
+HUBER = 3
+POISSON = 4
+
+
+class _Loss:
+    """What all losses share."""
+
+    kernel_code: ClassVar[int]
+    curvature: ClassVar[float]  # supremum of the second derivative, inf if unbounded
+    operations: ClassVar[frozenset] = frozenset(
+        {"value", "gradient", "hessian_diagonal", "lipschitz", "check_target"}
+    )
+
+    @property
+    def kernel_parameter(self):
+        """The number that kernels receive beside the code."""
+        return 0.0
+
+    def value(self, y, predictions, sample_weight=None):
+        """Return the loss of ``predictions`` (n_samples,)."""
+        losses = self._losses(y, predictions)
+        if sample_weight is None:
+            return float(np.mean(losses))
+        counted = sample_weight > 0  # a row of weight zero does not count, not even if infinite
+        weights = sample_weight[counted]
+        return float(weights @ losses[counted] / np.sum(weights))
+
+    def gradient(self, y, predictions, sample_weight=None):
+        """Return the gradient with respect to ``predictions``."""
+        return _weigh(self._derivatives(y, predictions), sample_weight)
+
+    def hessian_diagonal(self, y, predictions, sample_weight=None):
+        """Return the diagonal of the Hessian with respect to ``predictions``."""
+        return _weigh(self._curvatures(y, predictions), sample_weight)
+
+    def lipschitz(self, column_norms_squared, total_weight):
+        """Return the coordinate-wise Lipschitz constants of the gradient in ``x``.
+
+        ``column_norms_squared`` are those of the weighted rows, ``sum_i s_i X_ij^2``.
+        """
+        return self.curvature * column_norms_squared / total_weight
+
+    def check_target(self, y):
+        """Return ``y`` as an array of shape (n_samples,) if this loss accepts it.
+
+        Raises
+        ------
+        ValueError
+            If it does not.
+        """
+        return self._real_target(y)
+
+    def _real_target(self, y):
+        y = np.asarray(y)
+        name = type(self).__name__
+        if y.ndim != 1 or y.size == 0:
+            raise ValueError(
+                f"y must be a non-empty one-dimensional array for {name}, got shape {y.shape}."
+            )
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"y must hold real numbers for {name}, got dtype {y.dtype}.")
+        if y.dtype.kind in "biu":
+            y = y.astype(np.float64)
+        if not np.all(np.isfinite(y)):
+            raise ValueError("y must be finite, got NaN or infinite entries.")
+        return y
 
 
 @dataclass(frozen=True)
-class SquaredLoss:
+class SquaredLoss(_Loss):
     r"""Half the mean squared error.
 
     .. math:: \frac{1}{2 \sum_i s_i} \sum_i s_i |y_i - z_i|^2
 
-    with predictions :math:`z` and sample weights :math:`s`.
+    with predictions :math:`z` and sample weights :math:`s`. Data may be complex.
 
     Examples
     --------
@@ -25,28 +105,238 @@ class SquaredLoss:
     """
 
     kernel_code: ClassVar[int] = SQUARED
-    operations: ClassVar[frozenset] = frozenset(
-        {"value", "gradient", "hessian_diagonal", "lipschitz"}
-    )
+    curvature: ClassVar[float] = 1.0
 
-    def value(self, y, predictions, sample_weight=None):
-        """Return the loss of ``predictions`` (n_samples,)."""
-        return 0.5 * float(np.average(np.abs(y - predictions) ** 2, weights=sample_weight))
+    def check_target(self, y):
+        """Return ``y`` as an array of shape (n_samples,) if it holds finite numbers.
 
-    def gradient(self, y, predictions, sample_weight=None):
-        """Return the gradient with respect to ``predictions``."""
-        return (predictions - y) * _sample_shares(y, sample_weight)
+        Raises
+        ------
+        ValueError
+            If it does not.
+        """
+        y = np.asarray(y)
+        if y.dtype.kind != "c":
+            return self._real_target(y)
+        self._real_target(y.real)
+        self._real_target(y.imag)
+        return y
 
-    def hessian_diagonal(self, y, predictions, sample_weight=None):
-        """Return the diagonal of the Hessian with respect to ``predictions``."""
-        return _sample_shares(y, sample_weight)
+    def _losses(self, y, z):
+        return 0.5 * np.abs(y - z) ** 2
+
+    def _derivatives(self, y, z):
+        return z - y
+
+    def _curvatures(self, y, z):
+        return np.ones_like(y - z, dtype=np.result_type(y, z).type(0).real.dtype)
+
+
+@dataclass(frozen=True)
+class LogisticLoss(_Loss):
+    r"""Mean logistic loss of labels -1 and +1.
+
+    .. math:: \frac{1}{\sum_i s_i} \sum_i s_i \log(1 + e^{-y_i z_i})
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparseopt.optimize import LogisticLoss
+    >>> LogisticLoss().value(np.array([1.0, -1.0]), np.array([1000.0, 0.0])).__round__(4)
+    0.3466
+    """
+
+    kernel_code: ClassVar[int] = LOGISTIC
+    curvature: ClassVar[float] = 0.25
+
+    def check_target(self, y):
+        """Return ``y`` as a floating array of shape (n_samples,) if it holds -1 and +1.
+
+        Raises
+        ------
+        ValueError
+            If it does not.
+        """
+        y = self._real_target(y)
+        wrong = np.abs(y) != 1
+        if wrong.any():
+            raise ValueError(
+                f"y must hold the labels -1 and +1 for LogisticLoss, got {y[wrong][0]!r}."
+            )
+        return y
+
+    def _losses(self, y, z):
+        return np.logaddexp(0, -y * z)
+
+    def _derivatives(self, y, z):
+        return -y * expit(-y * z)
+
+    def _curvatures(self, y, z):
+        return expit(z) * expit(-z)
+
+
+@dataclass(frozen=True)
+class MultinomialLoss(_Loss):
+    r"""Mean multinomial logistic loss (cross entropy of the softmax).
+
+    .. math:: \frac{1}{\sum_i s_i} \sum_i s_i
+        \left( \log \sum_c e^{z_{ic}} - z_{i y_i} \right)
+
+    The target holds integer labels 0, 1, ..., and the predictions have shape
+    (n_samples, n_classes), as have the derivatives.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparseopt.optimize import MultinomialLoss
+    >>> MultinomialLoss().value(np.array([0, 2]), np.zeros((2, 3))).__round__(4)
+    1.0986
+    """
+
+    kernel_code: ClassVar[int] = MULTINOMIAL
+    curvature: ClassVar[float] = 0.5  # of a row's Hessian diag(p) - p p'
+
+    def check_target(self, y, n_classes=None):
+        """Return ``y`` as an integer array of shape (n_samples,) if it holds labels.
+
+        With ``n_classes``, labels must lie below it.
+
+        Raises
+        ------
+        ValueError
+            If ``y`` holds anything else.
+        """
+        y = self._real_target(y)
+        limit = math.inf if n_classes is None else n_classes
+        wrong = (y != np.floor(y)) | (y < 0) | (y >= limit)
+        if wrong.any():
+            accepted = "0, 1, ..." if n_classes is None else f"0, ..., {n_classes - 1}"
+            raise ValueError(
+                f"y must hold integer labels {accepted} for MultinomialLoss, got {y[wrong][0]!r}."
+            )
+        return y.astype(np.intp)
 
     def lipschitz(self, column_norms_squared, total_weight):
-        """Return the coordinate-wise Lipschitz constants of the gradient in ``x``."""
-        return column_norms_squared / total_weight
+        """Return the Lipschitz constants along a coordinate, the same for each class.
+
+        Along one class the second derivative is p (1 - p), at most 1/4.
+        """
+        return 0.25 * column_norms_squared / total_weight
+
+    def _losses(self, y, z):
+        return -np.take_along_axis(log_softmax(z, axis=1), y[:, None], axis=1)[:, 0]
+
+    def _derivatives(self, y, z):
+        derivatives = softmax(z, axis=1)
+        derivatives[np.arange(len(y)), y] -= 1
+        return derivatives
+
+    def _curvatures(self, y, z):
+        probabilities = softmax(z, axis=1)
+        return probabilities * (1 - probabilities)
 
 
-def _sample_shares(y, sample_weight):
+@dataclass(frozen=True)
+class HuberLoss(_Loss):
+    r"""Mean Huber loss: quadratic up to ``delta``, linear beyond.
+
+    .. math:: \frac{1}{\sum_i s_i} \sum_i s_i h(y_i - z_i), \qquad
+        h(r) = \begin{cases} r^2 / 2 & |r| \le \delta \\
+        \delta |r| - \delta^2 / 2 & |r| > \delta \end{cases}
+
+    Parameters
+    ----------
+    delta : float, default=1.35
+        Residual at which the loss turns linear, > 0, in the units of the target.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparseopt.optimize import HuberLoss
+    >>> HuberLoss(delta=1.0).value(np.array([0.5, 10.0]), np.zeros(2))
+    4.8125
+    """
+
+    delta: float = 1.35
+
+    kernel_code: ClassVar[int] = HUBER
+    curvature: ClassVar[float] = 1.0
+
+    def __post_init__(self):
+        if not check_nonnegative(self.delta, "delta") > 0:
+            raise ValueError(f"delta must be > 0, got {self.delta!r}.")
+
+    @property
+    def kernel_parameter(self):
+        """The number that kernels receive beside the code: ``delta``."""
+        return float(self.delta)
+
+    def _losses(self, y, z):
+        modulus = np.abs(y - z)
+        inside = np.minimum(modulus, self.delta)
+        return inside * (modulus - 0.5 * inside)
+
+    def _derivatives(self, y, z):
+        return np.clip(z - y, -self.delta, self.delta)
+
+    def _curvatures(self, y, z):
+        residual = y - z
+        return (np.abs(residual) <= self.delta).astype(residual.dtype)
+
+
+@dataclass(frozen=True)
+class PoissonLoss(_Loss):
+    r"""Mean Poisson loss with the log link, up to a constant that depends on the target.
+
+    .. math:: \frac{1}{\sum_i s_i} \sum_i s_i \left( e^{z_i} - y_i z_i \right)
+
+    The expected count is :math:`e^{z_i}`. The second derivative has no bound.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparseopt.optimize import PoissonLoss
+    >>> PoissonLoss().value(np.array([0.0, 2.0]), np.zeros(2))
+    1.0
+    """
+
+    kernel_code: ClassVar[int] = POISSON
+    curvature: ClassVar[float] = math.inf
+
+    def check_target(self, y):
+        """Return ``y`` as a floating array of shape (n_samples,) if it is >= 0.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        y = self._real_target(y)
+        if np.any(y < 0):
+            raise ValueError(f"y must be >= 0 for PoissonLoss, got {y[y < 0][0]!r}.")
+        return y
+
+    def _losses(self, y, z):
+        return _exp(z) - y * z
+
+    def _derivatives(self, y, z):
+        return _exp(z) - y
+
+    def _curvatures(self, y, z):
+        return _exp(z)
+
+
+def _exp(z):
+    with np.errstate(over="ignore"):  # infinity is the right limit
+        return np.exp(z)
+
+
+def _weigh(derivatives, sample_weight):
+    """Multiply the rows by the share of each sample."""
     if sample_weight is None:
-        return np.full(y.shape[0], 1 / y.shape[0])
-    return sample_weight / np.sum(sample_weight)
+        return derivatives / derivatives.shape[0]
+    shares = sample_weight / np.sum(sample_weight)
+    if derivatives.ndim == 2:
+        shares = shares[:, None]
+    # 0 * inf would be NaN; a row of weight zero does not count.
+    return np.where(shares > 0, derivatives, 0) * shares
