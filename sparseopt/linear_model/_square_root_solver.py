@@ -57,7 +57,7 @@ KINKS_PER_STEP = 100
 # Where there is no exact path (complex data) and the noise level falls by more than the
 # factor, from where the LASSO has less than this share of its largest strength, basis
 # pursuit is tried for so many steps. Their LASSOs have at least that strength.
-SMALL, COLLAPSE, BREGMAN_STEPS = 1e-3, 0.1, 20
+SMALL, COLLAPSE, BREGMAN_STEPS, BREGMAN_PATIENCE = 1e-3, 0.1, 20, 3
 
 
 class InterpolationWarning(UserWarning):
@@ -182,6 +182,10 @@ class SquareRootProblem:
             self._steps_without_progress += 1
         else:
             self._steps_without_progress = 0
+        if self._bregman is not None and self._steps_without_progress >= BREGMAN_PATIENCE:
+            # The noise level is small, not zero: go on with the LASSO.
+            self._bregman, self._bregman_steps_left = None, 0
+            self._inner_fraction, self._steps_without_progress = INNER_FRACTION, 0
         return self._progress()
 
     def _progress(self):

@@ -419,6 +419,16 @@ def test_complex_interpolation_at_negligible_strengths(m, n, share):
     assert gap <= 1.01e-6 * np.linalg.norm(y)
 
 
+def test_complex_noise_level_that_is_small_but_positive():
+    rng = np.random.default_rng(2)
+    A = rng.standard_normal((10, 9)) + 1j * rng.standard_normal((10, 9))
+    y = rng.standard_normal(10) + 1j * rng.standard_normal(10)
+    lam = 1e-4 * np.max(np.abs(A.conj().T @ y)) / np.linalg.norm(y)
+    result = square_root_lasso(A, y, lam / math.sqrt(10))
+    assert result.success
+    assert not result.interpolates
+
+
 @pytest.mark.parametrize("duplicated", ["columns", "rows"])
 def test_dependent_columns_and_rows_still_get_a_certificate(duplicated):
     A, y, _ = gaussian(24, 60, 4, 0.2, seed=10)
