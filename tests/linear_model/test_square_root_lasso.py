@@ -422,7 +422,8 @@ def test_complex_interpolation_at_negligible_strengths(m, n, share):
 def test_complex_noise_level_that_is_small_but_positive():
     rng = np.random.default_rng(2)
     A = rng.standard_normal((10, 9)) + 1j * rng.standard_normal((10, 9))
-    y = rng.standard_normal(10) + 1j * rng.standard_normal(10)
+    noise = rng.standard_normal(10) + 1j * rng.standard_normal(10)
+    y = A @ rng.standard_normal(9) + 1e-3 * noise
     lam = 1e-4 * np.max(np.abs(A.conj().T @ y)) / np.linalg.norm(y)
     result = square_root_lasso(A, y, lam / math.sqrt(10))
     assert result.success
