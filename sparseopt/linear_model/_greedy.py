@@ -169,11 +169,13 @@ def weighted_omp_path(
                 "loss='lad_lasso', allow_removal=True and callback need NumPy arrays, got "
                 f"arrays of {xp.__name__}."
             )
-        return batched_path(
+        result = batched_path(
             xp, A, y, loss=loss, penalty=penalty, lam=lam, weights=weights,
             n_nonzero_coefs=n_nonzero_coefs, tol=tol, max_iter=max_iter, normalize=normalize,
             fit_intercept=fit_intercept, sample_weight=sample_weight,
         )  # fmt: skip
+        warn_if_short(result.get("paths", [result]), tol)
+        return result
     A, targets, sample_weight = _check_data(A, y, sample_weight, loss)
     weights = check_penalty_weights(weights, A.shape[1], X=A)
     limit = support_limit(n_nonzero_coefs, tol, loss, A.shape[1])
@@ -189,6 +191,7 @@ def weighted_omp_path(
         n_nonzero_coefs=limit, tol=tol, allow_removal=allow_removal, normalize=normalize,
     )  # fmt: skip
     result = pursuit.run(max_iter, callback)
+    warn_if_short(result.paths, tol)
     return result.paths[0] if np.ndim(y) == 1 else result
 
 
@@ -265,7 +268,6 @@ class Pursuit:
         for path in self.paths:
             path.stop_reason = path.stop_reason or stopped
         paths = [self._result(path, driven.history) for path in self.paths]
-        warn_if_short(paths, self.tol)
         return OptimizeResult(
             x=np.stack([path.x for path in paths], axis=1),
             intercept=np.array([path.intercept for path in paths]),

@@ -27,7 +27,6 @@ from sparseopt.linear_model._greedy_options import (
     check_lam,
     noise_blind_lam,
     support_limit,
-    warn_if_short,
 )
 from sparseopt.linear_model._kernels.cpu import PIVOT, TIE
 
@@ -78,7 +77,6 @@ def batched_path(
         batch.stop_where(lambda squared: tol is not None and squared <= tol, "tol")
     batch.stop_where(lambda squared: True, at_limit if limit <= max_iter else "max_iter")
     paths = [batch.result(target, tol) for target in range(batch.n_targets)]
-    warn_if_short(paths, tol)
     if y.ndim == 1:
         return paths[0]
     return OptimizeResult(

@@ -114,5 +114,5 @@ def warn_if_short(paths, tol):
             f"(tolerance {tol:.3g}) after {worst.nit} steps: {MESSAGES[worst.stop_reason]}. "
             "Increase tol, n_nonzero_coefs or max_iter, or decrease lam.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=3,
         )

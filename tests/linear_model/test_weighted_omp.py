@@ -323,6 +323,13 @@ def test_cv_does_not_depend_on_n_jobs_and_takes_several_targets():
     assert one.coef_.shape == (2, 60)
 
 
+def test_cv_warns_of_an_unreached_tolerance_at_the_end_only():
+    X, y, _ = data()
+    with pytest.warns(ConvergenceWarning, match="squared residual norm") as caught:
+        WeightedOMPCV(lams=4, cv=3, tol=1e-6).fit(X, y)
+    assert len(caught) == 1
+
+
 def test_cv_constant_target_gives_the_constant_model():
     X, _, _ = data()
     model = WeightedOMPCV(cv=3).fit(X, np.full(80, 3.0))
