@@ -1,6 +1,12 @@
 """Losses, penalties and the solvers that combine them."""
 
 from sparseopt.optimize._coordinate_descent import coordinate_descent
+from sparseopt.optimize._graphs import (
+    color_graph,
+    forest_solve,
+    greedy_forest,
+    tree_partition,
+)
 from sparseopt.optimize._losses import (
     HuberLoss,
     LogisticLoss,
@@ -8,15 +14,22 @@ from sparseopt.optimize._losses import (
     PoissonLoss,
     SquaredLoss,
 )
-from sparseopt.optimize._penalties import L1, ElasticNet
+from sparseopt.optimize._penalties import L1, Box, ElasticNet, GroupL2, NonNegative
 
 __all__ = [
     "L1",
+    "Box",
     "ElasticNet",
+    "GroupL2",
     "HuberLoss",
     "LogisticLoss",
     "MultinomialLoss",
+    "NonNegative",
     "PoissonLoss",
     "SquaredLoss",
+    "color_graph",
     "coordinate_descent",
+    "forest_solve",
+    "greedy_forest",
+    "tree_partition",
 ]

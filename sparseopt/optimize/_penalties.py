@@ -1,4 +1,4 @@
-"""Separable penalties: what solvers may ask of them, and their form inside kernels."""
+"""Penalties: what solvers may ask of them, and the form of the separable ones in kernels."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -11,6 +11,7 @@ from sparseopt._core import check_nonnegative, check_penalty_weights
 # penalty does not import Numba. A test holds the two together.
 ELASTIC_NET = 0
 NONNEGATIVE_ELASTIC_NET = 1
+BOX = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,3 +148,259 @@ class L1(ElasticNet):
     """
 
     l1_ratio: float = field(default=1.0, init=False)
+
+
+@dataclass(frozen=True, eq=False)
+class NonNegative(ElasticNet):
+    r"""Non-negative coefficients, with a linear cost if one is asked for.
+
+    .. math:: \alpha \sum_j w_j x_j \quad \text{if all } x_j \ge 0, \text{ and } \infty
+        \text{ otherwise}
+
+    Parameters
+    ----------
+    alpha : float, default=0.0
+        Strength of the linear part, >= 0; 0 leaves the constraint alone.
+    weights : array-like of shape (n_features,), optional
+        Penalty weights :math:`w_j \ge 0`; ``inf`` excludes a feature. Ones by default.
+
+    Examples
+    --------
+    >>> from sparseopt.optimize import NonNegative
+    >>> NonNegative().prox([3.0, -0.5], step=1.0)
+    array([3., 0.])
+    """
+
+    alpha: float = 0.0
+    l1_ratio: float = field(default=1.0, init=False)
+    positive: bool = field(default=True, init=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    r"""Bounds on the coefficients: zero if :math:`l_j \le x_j \le u_j` for all j, else infinite.
+
+    Parameters
+    ----------
+    lower : float or array-like of shape (n_features,), default=0.0
+        Lower bounds; ``-inf`` for none.
+    upper : float or array-like of shape (n_features,), default=inf
+        Upper bounds, at least ``lower``; ``inf`` for none.
+
+    Examples
+    --------
+    >>> from sparseopt.optimize import Box
+    >>> Box(-1.0, 1.0).prox([3.0, -0.5], step=1.0)
+    array([ 1. , -0.5])
+    """
+
+    lower: float | np.ndarray = 0.0
+    upper: float | np.ndarray = np.inf
+
+    kernel_code: ClassVar[int] = BOX
+    operations: ClassVar[frozenset] = frozenset(
+        {"value", "prox", "subdifferential_distance", "kernel_table"}
+    )
+
+    def __post_init__(self):
+        for name, forbidden in (("lower", np.inf), ("upper", -np.inf)):
+            object.__setattr__(self, name, _check_bounds(getattr(self, name), name, forbidden))
+        try:
+            crossed = np.any(self.lower > self.upper)
+        except ValueError as error:
+            raise ValueError(
+                f"lower and upper must have the same shape, got {np.shape(self.lower)} and "
+                f"{np.shape(self.upper)}."
+            ) from error
+        if crossed:
+            raise ValueError(
+                f"lower must not exceed upper, got lower={self.lower!r} and upper={self.upper!r}."
+            )
+
+    def kernel_table(self, n_features, dtype=np.float64):
+        """Return the array (2, n_features) of lower and upper bounds."""
+        table = np.empty((2, n_features), dtype=dtype)
+        for row, name in enumerate(("lower", "upper")):
+            bounds = getattr(self, name)
+            if np.ndim(bounds) and np.shape(bounds) != (n_features,):
+                raise ValueError(
+                    f"{name} must be a number or have shape ({n_features},), one entry a "
+                    f"feature, got shape {np.shape(bounds)}."
+                )
+            table[row] = bounds
+        return table
+
+    def value(self, x):
+        """Return 0 within the bounds, inf outside."""
+        x = _real(x, "Box")
+        lower, upper = self.kernel_table(x.size)
+        return 0.0 if np.all((lower <= x) & (x <= upper)) else np.inf
+
+    def prox(self, x, step):
+        """Return the projection of ``x`` onto the bounds, whatever the ``step``."""
+        x = _real(x, "Box")
+        return np.clip(x, *self.kernel_table(x.size))
+
+    def subdifferential_distance(self, x, gradient):
+        """Return per coordinate the distance of ``-gradient`` to the subdifferential at ``x``.
+
+        It is infinite where ``x`` violates a bound.
+        """
+        x, gradient = _real(x, "Box"), np.asarray(gradient)
+        lower, upper = self.kernel_table(x.size)
+        up, down = np.maximum(-gradient, 0), np.maximum(gradient, 0)  # where it would move
+        distance = np.where(x < upper, up, 0) + np.where(x > lower, down, 0)
+        return np.where((x < lower) | (x > upper), np.inf, distance)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupL2:
+    r"""Sum of the 2-norms of groups of coefficients (the penalty of the group LASSO).
+
+    .. math:: \alpha \sum_g w_g \|x_g\|_2
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_features,)
+        Label of the group that each feature belongs to, in any order. The groups are
+        numbered by their sorted labels.
+    alpha : float
+        Penalty strength, >= 0.
+    weights : array-like of shape (n_groups,), optional
+        Penalty weights :math:`w_g \ge 0`; 0 never penalises a group, ``inf`` excludes it.
+        By default the square roots of the group sizes.
+
+    References
+    ----------
+    Yuan, Lin (2006). Model Selection and Estimation in Regression with Grouped
+    Variables. JRSS B 68(1).
+
+    Examples
+    --------
+    >>> from sparseopt.optimize import GroupL2
+    >>> penalty = GroupL2([0, 0, 1], alpha=1.0, weights=[1.0, 1.0])
+    >>> penalty.value([3.0, 4.0, -2.0])
+    7.0
+    >>> penalty.prox([3.0, 4.0, -0.5], step=1.0)
+    array([ 2.4,  3.2, -0. ])
+    """
+
+    groups: np.ndarray
+    alpha: float
+    weights: np.ndarray | None = None
+
+    operations: ClassVar[frozenset] = frozenset(
+        {"value", "prox", "subdifferential_distance", "alpha_max"}
+    )
+
+    def __post_init__(self):
+        check_nonnegative(self.alpha, "alpha")
+        labels = np.asarray(self.groups)
+        if labels.ndim != 1 or labels.size == 0:
+            raise ValueError(
+                f"groups must have shape (n_features,), one label a feature, got {labels.shape}."
+            )
+        if labels.dtype.kind == "f" and np.isnan(labels).any():
+            raise ValueError("groups must not hold NaN.")
+        _, members = np.unique(labels, return_inverse=True)
+        sizes = np.bincount(members)
+        if self.weights is None:
+            weights = np.sqrt(sizes)
+        else:
+            weights = _check_group_weights(self.weights, sizes.size)
+        for name, array in (("groups", members), ("weights", weights)):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    def group_norms(self, x):
+        """Return the 2-norm of each group of ``x``, shape (n_groups,)."""
+        x = np.asarray(x)
+        if x.shape != self.groups.shape:
+            raise ValueError(f"x must have shape {self.groups.shape}, got {x.shape}.")
+        modulus = np.abs(x)
+        # Scaled by the largest entry of its group, no square overflows or vanishes.
+        largest = np.zeros(self.weights.size)
+        np.maximum.at(largest, self.groups, modulus)
+        scale = np.where(largest > 0, largest, 1)
+        squares = (modulus / scale[self.groups]) ** 2
+        return largest * np.sqrt(np.bincount(self.groups, squares, self.weights.size))
+
+    def value(self, x):
+        """Return the penalty of ``x``; inf where an excluded group is not zero."""
+        norms = self.group_norms(x)
+        present = norms > 0
+        return float(self._strengths()[present] @ norms[present])
+
+    def prox(self, x, step):
+        r"""Return :math:`\arg\min_z \|z - x\|^2/2 + \mathrm{step}\cdot\mathrm{penalty}(z)`."""
+        x = np.asarray(x)
+        return self._shrinkage(self.group_norms(x), step)[self.groups] * x
+
+    def subdifferential_distance(self, x, gradient):
+        """Return per coordinate the distance of ``-gradient`` to the subdifferential at ``x``.
+
+        The 2-norm over a group is the distance of that group. It is infinite where an
+        excluded group is not zero.
+        """
+        x, gradient = np.asarray(x), np.asarray(gradient)
+        norms, strengths = self.group_norms(x), self._strengths()
+        present = norms > 0
+        forbidden = present & np.isinf(strengths)
+        pull = np.where(present & ~forbidden, strengths, 0) / np.where(present, norms, 1)
+        inside = np.abs(gradient + pull[self.groups] * x)
+        outside = self._shrinkage(self.group_norms(gradient), 1.0)[self.groups] * np.abs(gradient)
+        distance = np.where(present[self.groups], inside, outside)
+        return np.where(forbidden[self.groups], np.inf, distance)
+
+    def alpha_max(self, gradient_at_zero):
+        """Return the smallest alpha for which ``x = 0`` is optimal.
+
+        Unpenalised groups must already have been fitted, so that their gradient
+        vanishes; they do not count.
+        """
+        norms = self.group_norms(gradient_at_zero)
+        counted = (self.weights > 0) & np.isfinite(self.weights)
+        if not counted.any():
+            return 0.0
+        return float(np.max(norms[counted] / self.weights[counted]))
+
+    def _strengths(self):
+        finite = np.isfinite(self.weights)
+        return np.where(finite, self.alpha * np.where(finite, self.weights, 0), np.inf)
+
+    def _shrinkage(self, norms, step):
+        """Return by which factor the prox of each group shrinks a vector of that norm."""
+        limit = step * self._strengths()
+        kept = norms > limit
+        return np.where(kept, 1 - np.where(kept, limit, 0) / np.where(norms > 0, norms, 1), 0)
+
+
+def _check_bounds(bounds, name, forbidden):
+    """Return bounds as a float or a read-only copy."""
+    try:
+        checked = np.array(bounds, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a number or an array, got {bounds!r}.") from error
+    if checked.ndim > 1:
+        raise ValueError(f"{name} must be a number or one-dimensional, got shape {checked.shape}.")
+    if np.isnan(checked).any() or np.any(checked == forbidden):
+        raise ValueError(f"{name} must not hold NaN or {forbidden}, got {bounds!r}.")
+    if checked.ndim == 0:
+        return float(checked)
+    checked.setflags(write=False)
+    return checked
+
+
+def _check_group_weights(weights, n_groups):
+    if np.shape(weights) != (n_groups,):
+        raise ValueError(
+            f"weights must have shape ({n_groups},), one entry a group, got {np.shape(weights)}."
+        )
+    return check_penalty_weights(weights, n_groups)
+
+
+def _real(x, name):
+    x = np.asarray(x)
+    if np.iscomplexobj(x):
+        raise ValueError(f"{name} needs real data, got complex values.")
+    return x

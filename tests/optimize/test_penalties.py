@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from sparseopt.optimize import L1, ElasticNet, SquaredLoss
+from sparseopt.optimize import (
+    L1,
+    Box,
+    ElasticNet,
+    GroupL2,
+    NonNegative,
+    SquaredLoss,
+    coordinate_descent,
+)
 from sparseopt.optimize import _penalties as penalty_classes
 from sparseopt.optimize._kernels import penalties as penalty_kernels
 
@@ -20,6 +28,8 @@ PENALTIES = [
     ElasticNet(0.7, l1_ratio=0.4),
     ElasticNet(0.7, l1_ratio=0.0, weights=WEIGHTS),
     ElasticNet(0.7, l1_ratio=0.4, weights=WEIGHTS, positive=True),
+    NonNegative(),
+    NonNegative(0.7, weights=WEIGHTS),
 ]
 X = np.array([1.5, -0.2, 0.0, 3.0, -1.0])
 
@@ -94,7 +104,7 @@ def test_kernel_agrees_with_the_class(z, curvature, index, penalty):
 
 
 def test_codes_agree():
-    for name in ("ELASTIC_NET", "NONNEGATIVE_ELASTIC_NET"):
+    for name in ("ELASTIC_NET", "NONNEGATIVE_ELASTIC_NET", "BOX"):
         assert getattr(penalty_classes, name) == getattr(penalty_kernels, name)
 
 
@@ -143,3 +153,190 @@ def test_squared_loss_against_finite_differences():
     curvature = optimize.approx_fprime(z, lambda p: loss.gradient(y, p, weights), 1e-7)
     np.testing.assert_allclose(np.diag(loss.hessian_diagonal(y, z, weights)), curvature, atol=1e-6)
     np.testing.assert_allclose(loss.lipschitz(np.array([8.0]), 4.0), [2.0])
+
+
+def test_nonnegative_least_squares_by_coordinate_descent():
+    rng = np.random.default_rng(0)
+    A, y = rng.standard_normal((30, 10)), rng.standard_normal(30)
+    expected, _ = optimize.nnls(A, y)
+    result = coordinate_descent(A, y, NonNegative(), tol=1e-12)
+    assert result.success
+    assert 0 < np.count_nonzero(expected) < 10
+    np.testing.assert_allclose(result.x, expected, atol=1e-8)
+
+
+LOWER, UPPER = np.array([-1.0, 0.0, 0.5, -np.inf, -0.1]), np.array([1.0, 0.0, 2.0, 1.0, np.inf])
+BOXES = [Box(), Box(-1.0, 1.0), Box(LOWER, UPPER), Box(LOWER, 3.0)]
+
+
+def test_box_values():
+    assert Box(-1, 1).value([1.0, -1.0]) == 0
+    assert Box(-1, 1).value([1.0, -1.1]) == np.inf
+    assert Box([0.0, -np.inf], [1.0, 0.0]).value([0.5, -1e9]) == 0
+
+
+@pytest.mark.parametrize("penalty", BOXES)
+def test_box_prox_is_the_closest_point_within_the_bounds(penalty):
+    z = penalty.prox(X, 0.3)
+    assert penalty.value(z) == 0
+    np.testing.assert_array_equal(penalty.prox(z, 2.0), z)
+    lower, upper = penalty.kernel_table(5)
+    for corner in np.random.default_rng(0).uniform(-2, 2, (50, 5)):
+        inside = np.clip(corner, lower, upper)
+        assert np.all(np.abs(z - X) <= np.abs(inside - X) + 1e-15)
+
+
+@pytest.mark.parametrize("penalty", BOXES)
+def test_box_subdifferential_distance_vanishes_exactly_at_the_prox(penalty):
+    z = penalty.prox(X, 1.0)
+    np.testing.assert_array_equal(penalty.subdifferential_distance(z, z - X), 0)
+    lower, upper = penalty.kernel_table(5)
+    other = np.clip(z + 0.3, lower, upper)
+    expected = np.abs(other - z)  # also the distance: bounds only cut the gradient off
+    moved = other != z
+    distance = penalty.subdifferential_distance(other, other - X)
+    assert np.all(distance[moved] >= expected[moved] - 1e-15)
+    outside = np.where(np.isfinite(upper), upper + 1, z)
+    infinite = np.isfinite(upper)
+    distance = penalty.subdifferential_distance(outside, np.zeros(5))
+    np.testing.assert_array_equal(np.isinf(distance), infinite)
+
+
+@pytest.mark.parametrize("penalty", BOXES)
+@pytest.mark.parametrize("curvature", [0.5, 3.0])
+def test_box_kernel_agrees_with_the_class(penalty, curvature):
+    table, expected = penalty.kernel_table(5), penalty.prox(X / curvature, 1.0)
+    for j in range(5):
+        actual = penalty_kernels.prox_coordinate(penalty.kernel_code, table, j, X[j], curvature)
+        assert actual == pytest.approx(expected[j], rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "error"),
+    [
+        (1.0, 0.0, ValueError),
+        (np.nan, 1.0, ValueError),
+        (np.inf, np.inf, ValueError),
+        (-np.inf, -np.inf, ValueError),
+        ([0.0, 1.0], [1.0, 1.0, 1.0], ValueError),
+        ([[0.0]], 1.0, ValueError),
+        ("a", 1.0, TypeError),
+    ],
+)
+def test_bad_bounds_are_refused(lower, upper, error):
+    with pytest.raises(error, match=r"lower|upper"):
+        Box(lower, upper)
+
+
+def test_boxes_of_another_length_or_for_complex_data_are_refused():
+    with pytest.raises(ValueError, match=r"lower must be a number or have shape \(3,\)"):
+        Box([0.0, 0.0]).value(np.ones(3))
+    with pytest.raises(ValueError, match="Box needs real data"):
+        Box().prox(np.array([1j]), 1.0)
+
+
+GROUPS = ["b", "a", "b", "c", "a"]
+GROUPED = [
+    GroupL2(GROUPS, 0.7),
+    GroupL2(GROUPS, 0.7, weights=[0.0, 1.0, 2.0]),
+    GroupL2(GROUPS, 0.7, weights=[1.0, np.inf, 0.5]),
+    GroupL2(np.arange(5), 0.7),
+]
+
+
+def test_group_values():
+    x = [3.0, 1.0, 4.0, -2.0, 0.0]
+    assert GroupL2(GROUPS, 0.5).value(x) == pytest.approx(0.5 * (np.sqrt(2) * (5 + 1) + 2))
+    assert GroupL2(GROUPS, 0.5, weights=[1, 2, 3]).value(x) == pytest.approx(0.5 * (1 + 10 + 6))
+    assert GroupL2(GROUPS, 0.5, weights=[1, 2, np.inf]).value(x) == np.inf
+    x[3] = 0
+    assert GroupL2(GROUPS, 0.5, weights=[1, 2, np.inf]).value(x) == pytest.approx(5.5)
+    huge = GroupL2([0, 0], 1.0, weights=[1.0])
+    assert huge.value([3e200, 4e200]) == pytest.approx(5e200)
+    assert huge.value([3e-200, 4e-200]) == pytest.approx(5e-200)
+
+
+@pytest.mark.parametrize("penalty", GROUPED)
+@pytest.mark.parametrize("step", [0.3, 1.0])
+def test_group_prox_minimises(penalty, step):
+    z = penalty.prox(X, step)
+
+    def objective(point):
+        return 0.5 * np.sum((point - X) ** 2) + step * penalty.value(point)
+
+    rng = np.random.default_rng(0)
+    allowed = np.isfinite(penalty.weights)[penalty.groups]
+    for scale in (1e-3, 0.1, 1.0):
+        for direction in rng.standard_normal((30, 5)) * allowed:
+            assert objective(z) <= objective(z + scale * direction) + 1e-14
+            assert objective(z) <= objective(z * (1 - scale)) + 1e-14
+
+
+@pytest.mark.parametrize("penalty", GROUPED)
+def test_group_subdifferential_distance(penalty):
+    for step in (0.3, 1.0, 3.0):
+        z = penalty.prox(X, step)
+        gradient = (z - X) / step
+        np.testing.assert_allclose(penalty.subdifferential_distance(z, gradient), 0, atol=1e-14)
+    # At zero the distance is how far the gradient sticks out of the dual ball.
+    distance = penalty.subdifferential_distance(np.zeros(5), -5 * X)
+    norms = penalty.group_norms(5 * X)
+    excess = np.maximum(norms - 0.7 * np.where(np.isinf(penalty.weights), 1e9, penalty.weights), 0)
+    np.testing.assert_allclose(penalty.group_norms(distance), excess)
+
+
+def test_groups_of_one_are_the_l1_norm():
+    weights = np.array(WEIGHTS)
+    group, single = GroupL2(np.arange(5), 0.7, weights=weights), L1(0.7, weights=weights)
+    z = single.prox(X, 1.0)
+    np.testing.assert_allclose(group.prox(X, 1.0), z)
+    assert group.value(z) == pytest.approx(single.value(z))
+    for point in (z, np.zeros(5), np.array([1.0, 0.0, -2.0, 3.0, 0.5])):
+        np.testing.assert_allclose(
+            group.subdifferential_distance(point, X), single.subdifferential_distance(point, X)
+        )
+    assert group.alpha_max(X) == single.alpha_max(X)
+
+
+@pytest.mark.parametrize("penalty", GROUPED)
+def test_group_alpha_max_is_the_smallest_strength_with_a_zero_prox(penalty):
+    x = X * (penalty.weights > 0)[penalty.groups]
+    largest = penalty.alpha_max(x)
+
+    def prox(alpha):
+        return dataclasses.replace(penalty, alpha=alpha).prox(x, 1.0)
+
+    assert not prox(largest * (1 + 1e-15)).any()
+    assert prox(0.999 * largest).any()
+
+
+def test_group_prox_of_complex_numbers_shrinks_the_norm():
+    z = np.array([3j, 4.0])
+    np.testing.assert_allclose(GroupL2([0, 0], 1.0, weights=[1.0]).prox(z, 1.0), 0.8 * z)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"groups": [[0, 1]], "alpha": 1.0}, "groups"),
+        ({"groups": [], "alpha": 1.0}, "groups"),
+        ({"groups": [0.0, np.nan], "alpha": 1.0}, "groups"),
+        ({"groups": [0, 1], "alpha": -1.0}, "alpha"),
+        ({"groups": [0, 1], "alpha": 1.0, "weights": [1.0]}, "one entry a group"),
+        ({"groups": [0, 1], "alpha": 1.0, "weights": [1.0, -1.0]}, "weights"),
+    ],
+)
+def test_bad_groups_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GroupL2(**arguments)
+
+
+def test_group_penalty_refuses_vectors_of_another_length():
+    with pytest.raises(ValueError, match=r"x must have shape \(2,\)"):
+        GroupL2([0, 1], 1.0).value([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("penalty", [Box(), GroupL2(GROUPS, 1.0)])
+def test_coordinate_descent_refuses_penalties_that_it_cannot_use(penalty):
+    with pytest.raises(ValueError, match=type(penalty).__name__):
+        coordinate_descent(np.eye(5), np.ones(5), penalty)

@@ -1,6 +1,7 @@
 """Penalties inside kernels: a code and a table of parameters, never an object.
 
-A table has one column a feature. Row 0 holds the l1 weights, row 1 the ridge weights.
+A table has one column a feature. Row 0 holds the l1 weights, row 1 the ridge weights;
+for a box they hold the lower and the upper bounds.
 A new penalty adds a code here and a class in ``sparseopt.optimize._penalties``.
 """
 
@@ -9,11 +10,14 @@ from numba import njit
 
 ELASTIC_NET = 0
 NONNEGATIVE_ELASTIC_NET = 1
+BOX = 2
 
 
 @njit(cache=True, nogil=True, inline="always")
 def prox_coordinate(code, table, j, z, curvature):
     """Minimise ``curvature/2 |x|^2 - Re(conj(z) x) + penalty_j(x)`` over ``x``."""
+    if code == BOX:
+        return z * 0 + min(max(np.real(z) / curvature, table[0, j]), table[1, j])
     l1 = table[0, j]
     denominator = curvature + table[1, j]
     if code == NONNEGATIVE_ELASTIC_NET:
