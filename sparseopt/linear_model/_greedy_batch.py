@@ -212,7 +212,8 @@ class _Batch:
         nothing = xp.zeros_like(xp.abs(correlations))
         if self.loss == "omp":
             u = xp.abs(correlations)
-            counts = u > self.resolution * self.initial_norm[:, None]
+            smallest = xp.maximum(self.resolution * self.initial_norm[:, None], PIVOT * norm)
+            counts = u > smallest
             gains = xp.where(counts, u / self.weights, nothing)
         else:
             rule = (xp, self.loss, self.penalty, self.lam)

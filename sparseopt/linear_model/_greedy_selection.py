@@ -81,8 +81,13 @@ class Selector:
         return choices
 
     def _strength(self, fit):
-        """Return lam; OMP has none, but a smallest correlation that is not rounding noise."""
-        return RELATIVE_RESOLUTION * fit.initial_norm if self.rule == kernels.OMP else self.lam
+        """Return lam; OMP has none, but a smallest correlation.
+
+        Below it are rounding noise and the columns that depend on the support.
+        """
+        if self.rule != kernels.OMP:
+            return self.lam
+        return max(RELATIVE_RESOLUTION * fit.initial_norm, kernels.PIVOT * fit.residual_norm)
 
     def _selectable(self, fit):
         mask = self.norms > 0

@@ -621,6 +621,17 @@ def test_more_columns_than_rank(kind):
         assert path.stop_reason == "rank_deficient"
 
 
+@pytest.mark.parametrize("asarray", [np.asarray, array_api_strict.asarray])
+def test_a_dependent_column_of_weight_zero_does_not_end_the_path(asarray):
+    A = np.random.default_rng(0).standard_normal((60, 4))
+    y = A.sum(axis=1)
+    A[:, 1] = A[:, 0] + 3e-11 * A[:, 3]
+    weights = [0.0, 0.0, 1.0, 1.0]
+    path = weighted_omp_path(asarray(A), asarray(y), loss="omp", weights=weights, n_nonzero_coefs=3)
+    assert path.order[0] in (0, 1)
+    assert set(path.order[1:]) == {2, 3}
+
+
 def test_zero_weights_come_first_and_infinite_ones_never():
     A, y, _ = sparse_problem(16, noise=0.5)
     best = int(np.argmax(np.abs(A.T @ y)))
