@@ -36,6 +36,7 @@ class WorkingSetProblem:
 
     def solve(self, target_gap):
         """Return coefficients whose duality gap is at most ``target_gap``, if reachable."""
+        objective = self._objective(self.x, self.residual)
         for round_number in range(MAX_ROUNDS):
             if self._newton_pays():
                 rests = self._epochs(1) or self._epochs(EPOCHS_PER_ROUND - 1, skip_zeros=True)
@@ -46,6 +47,9 @@ class WorkingSetProblem:
                 rests = self._anderson_round()
             if rests or self._gap() <= target_gap:
                 break
+            before, objective = objective, self._objective(self.x, self.residual)
+            if before - objective <= np.finfo(self.x.dtype).eps * objective:
+                break  # rounding forbids more, as between columns that nearly coincide
         return self.x
 
     def _objective(self, x, residual):
