@@ -323,6 +323,23 @@ def test_cv_does_not_depend_on_n_jobs_and_takes_several_targets():
     assert one.coef_.shape == (2, 60)
 
 
+def test_cv_weights_the_left_out_errors_and_calls_weights_on_each_fold():
+    X, y, _ = data(3, noise=3.0)
+    sample_weight = np.random.default_rng(0).uniform(0.1, 3, 80)
+    train, test = np.arange(50), np.arange(50, 80)
+
+    def weights(X):
+        return np.abs(X).max(axis=0)
+
+    parameters = {"weights": weights, "n_nonzero_coefs": 5}
+    model = WeightedOMPCV("lasso", lams=[0.1], cv=[(train, test)], **parameters)
+    model.fit(X, y, sample_weight=sample_weight)
+    single = WeightedOMP("lasso", lam=0.1, **parameters)
+    single.fit(X[train], y[train], sample_weight=sample_weight[train])
+    error = mean_squared_error(y[test], single.predict(X[test]), sample_weight=sample_weight[test])
+    assert model.mse_path_[0, -1, 0] == pytest.approx(error, rel=1e-9)
+
+
 def test_cv_warns_of_an_unreached_tolerance_at_the_end_only():
     X, y, _ = data()
     with pytest.warns(ConvergenceWarning, match="squared residual norm") as caught:
