@@ -332,9 +332,9 @@ def test_cv_weights_the_left_out_errors_and_calls_weights_on_each_fold():
         return np.random.default_rng(len(X)).uniform(0.1, 10, 60)
 
     parameters = {"weights": weights, "n_nonzero_coefs": 5}
-    model = WeightedOMPCV("lasso", lams=[0.1], cv=[(train, test)], **parameters)
+    model = WeightedOMPCV("lasso", lams=[10.0], cv=[(train, test)], **parameters)
     model.fit(X, y, sample_weight=sample_weight)
-    single = WeightedOMP("lasso", lam=0.1, **parameters)
+    single = WeightedOMP("lasso", lam=10.0, **parameters)
     single.fit(X[train], y[train], sample_weight=sample_weight[train])
     error = mean_squared_error(y[test], single.predict(X[test]), sample_weight=sample_weight[test])
     assert model.mse_path_[0, -1, 0] == pytest.approx(error, rel=1e-9)
