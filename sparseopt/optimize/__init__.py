@@ -15,11 +15,13 @@ from sparseopt.optimize._losses import (
     SquaredLoss,
 )
 from sparseopt.optimize._penalties import L1, Box, ElasticNet, GroupL2, NonNegative
+from sparseopt.optimize._tree_descent import GraphQuadratic, tree_block_descent
 
 __all__ = [
     "L1",
     "Box",
     "ElasticNet",
+    "GraphQuadratic",
     "GroupL2",
     "HuberLoss",
     "LogisticLoss",
@@ -31,5 +33,6 @@ __all__ = [
     "coordinate_descent",
     "forest_solve",
     "greedy_forest",
+    "tree_block_descent",
     "tree_partition",
 ]

@@ -1,0 +1,271 @@
+"""Tree block descent: golden curves, the published lattice, exact steps, bad input."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
+from sklearn.exceptions import ConvergenceWarning
+
+from sparseopt.optimize import GraphQuadratic, tree_block_descent
+
+DATA = Path(__file__).parents[1] / "data" / "bcd"
+GOLDEN = np.load(DATA / "graphs.npz")
+MINIMUM = {"D": -46672161.06479742, "E": -103.37242962951865}
+RULES = ["greedy-tree", "random-tree", "tree-partition", "coloring", "general"]
+
+
+def laplacian(n, edges, weight, labelled):
+    """Return the Laplacian among unlabelled nodes, and their weights to the labelled ones."""
+    i, j = np.asarray(edges).T
+    W = sparse.coo_array((np.full(i.size, weight), (i, j)), shape=(n, n))
+    W = (W + W.T).tocsr()
+    L = (sparse.diags_array(W.sum(axis=1)) - W).tocsr()
+    free = np.setdiff1d(np.arange(n), labelled)
+    return L[free][:, free], W[free][:, labelled], free
+
+
+def golden_problem(case):
+    y = GOLDEN[f"{case}_y"]
+    edges = np.c_[GOLDEN[f"{case}_W_i"], GOLDEN[f"{case}_W_j"]].astype(int)
+    labelled = np.flatnonzero(y)
+    A, B, free = laplacian(y.size, edges, 1e5 if case == "D" else 1.0, labelled)
+    np.testing.assert_allclose(B @ y[labelled].astype(float), GOLDEN[f"{case}_b"], rtol=1e-12)
+    return GraphQuadratic(A, GOLDEN[f"{case}_b"]), free
+
+
+def red_black(node, n_rows):
+    return (node % n_rows + node // n_rows) % 2
+
+
+def combs(node, n_rows):
+    row, column = node % n_rows, node // n_rows
+    return np.where((row == 0) | ((column % 2 == 0) & (row != n_rows - 1)), 0, 1)
+
+
+def lattice_of_the_paper():
+    """Return data set D of the paper and its minimum."""
+    rng = np.random.RandomState(1)
+    labelled = rng.choice(2500, 100, replace=False)
+    y = 10 * rng.randn(100)
+    node = np.arange(2500).reshape(50, 50)
+    edges = np.r_[
+        np.c_[node[:, :-1].ravel(), node[:, 1:].ravel()],
+        np.c_[node[:-1].ravel(), node[1:].ravel()],
+    ]
+    A, B, free = laplacian(2500, edges, 1e5, labelled)
+    return GraphQuadratic(A, B @ y), free, -1045999575.2270696
+
+
+def gaps(problem, rule, minimum, max_iter):
+    with pytest.warns(ConvergenceWarning):
+        result = tree_block_descent(problem, rule=rule, max_iter=max_iter, tol=0, random_state=0)
+    return result.history["objective"] - minimum
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "rule"),
+    [
+        ("D", "RBlat", red_black),
+        ("D", "TPlat", combs),
+        ("E", "RB", "coloring"),
+        ("E", "TP", "tree-partition"),
+        ("E", "General", "general"),
+        ("E", "Greedy", "greedy-tree"),
+    ],
+)
+def test_golden_curves(case, name, rule):
+    problem, free = golden_problem(case)
+    if callable(rule):
+        rule = rule(free, 12)
+    actual = gaps(problem, rule, MINIMUM[case], 60)
+    expected = GOLDEN[f"{case}_{name}_gap"]
+    assert np.all(expected > 1e-6 * abs(MINIMUM[case]))
+    np.testing.assert_allclose(actual, expected, rtol=0.01)
+
+
+@pytest.mark.parametrize(("name", "rule", "n"), [("General", "general", 10), ("Greedy", None, 2)])
+def test_golden_curves_with_ties(name, rule, n):
+    # Many scores on the lattice tie in exact arithmetic, so that rounding decides: curves
+    # agree until then, and must not be worse afterwards.
+    problem, _ = golden_problem("D")
+    actual = gaps(problem, rule or "greedy-tree", MINIMUM["D"], 60)
+    np.testing.assert_allclose(actual[:n], GOLDEN[f"D_{name}_gap"][:n], rtol=1e-9)
+    assert np.all(actual < 1.05 * GOLDEN[f"D_{name}_gap"])
+
+
+def test_the_lattice_of_the_paper():
+    problem, free, minimum = lattice_of_the_paper()
+    x = spsolve(problem.A.tocsc(), problem.b)
+    assert problem.value(x) == pytest.approx(minimum, rel=1e-14)
+    # f - f* after 500 steps, read off the paper's figure: within a factor of two.
+    published = {"random-tree": 0.11, "general": 5.7e7}
+    for rule, gap in published.items():
+        assert gap / 2 < gaps(problem, rule, minimum, 500)[-1] < 2 * gap
+    assert 17 / 2 < gaps(problem, red_black(free, 50), minimum, 500)[-1] < 2 * 17
+    assert 2e-5 / 2 < gaps(problem, combs(free, 50), minimum, 500)[-1] < 2 * 2e-5
+    assert gaps(problem, "greedy-tree", minimum, 500)[-1] < 9.8e-6
+
+
+@pytest.mark.parametrize("case", ["D", "E"])
+def test_golden_solutions(case):
+    problem, _ = golden_problem(case)
+    result = tree_block_descent(problem, tol=1e-11)
+    np.testing.assert_allclose(result.x, GOLDEN[f"{case}_xstar"], rtol=1e-8)
+    assert result.fun == pytest.approx(MINIMUM[case], rel=1e-12)
+
+
+def shifted_problem(n_columns=None):
+    """Return a well conditioned problem, since small blocks need many steps otherwise."""
+    problem, _ = golden_problem("E")
+    A = problem.A + sparse.eye_array(problem.b.size)
+    if n_columns is None:
+        return GraphQuadratic(A, problem.b)
+    return GraphQuadratic(A, np.random.default_rng(0).standard_normal((len(problem.b), n_columns)))
+
+
+@pytest.mark.parametrize("selection", ["gs", "gsd"])
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_descends_to_the_solution(rule, selection):
+    problem = shifted_problem()
+    result = tree_block_descent(problem, rule=rule, selection=selection, tol=1e-11, random_state=0)
+    np.testing.assert_allclose(result.x, spsolve(problem.A.tocsc(), problem.b), rtol=1e-8)
+    objective = result.history["objective"]
+    assert np.all(np.diff(objective) <= 1e-10 * abs(objective[-1]))
+    residual = np.linalg.norm(problem.gradient(result.x)) / np.linalg.norm(problem.b)
+    assert residual == pytest.approx(result.relative_residual)
+    assert result.relative_residual <= 1e-11
+
+
+def test_a_step_makes_the_promised_progress():
+    problem, _ = golden_problem("D")
+    nodes = GOLDEN["D_forest"].astype(int)
+    g = problem.gradient(np.zeros(problem.b.size))[nodes]
+    promised = 0.5 * g @ np.linalg.solve(problem.A[nodes][:, nodes].toarray(), g)
+    with pytest.warns(ConvergenceWarning):
+        result = tree_block_descent(problem, max_iter=1)
+    assert -result.fun == pytest.approx(promised, rel=1e-10)
+    np.testing.assert_allclose(result.x[nodes], GOLDEN["D_forest_step"], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_columns_share_blocks(rule):
+    problem = shifted_problem(n_columns=3)
+    result = tree_block_descent(problem, rule=rule, tol=1e-11, random_state=0)
+    expected = spsolve(problem.A.tocsc(), problem.b)
+    np.testing.assert_allclose(result.x, expected, rtol=1e-7, atol=1e-9)
+    assert result.fun == pytest.approx(problem.value(result.x), rel=1e-9)
+
+
+def test_columns_do_not_change_each_other_on_fixed_blocks():
+    problem, _ = golden_problem("E")
+    b = np.c_[problem.b, -3 * problem.b]
+    kwargs = {"rule": "tree-partition", "max_iter": 30, "tol": 0}
+    with pytest.warns(ConvergenceWarning):
+        alone = tree_block_descent(problem, **kwargs).x
+    with pytest.warns(ConvergenceWarning):
+        together = tree_block_descent(GraphQuadratic(problem.A, b), **kwargs).x
+    np.testing.assert_allclose(together, np.c_[alone, -3 * alone], rtol=1e-12)
+
+
+def test_a_tree_takes_one_step_and_an_optimal_start_none():
+    A = sparse.csr_array(3 * np.eye(9) - np.eye(9, k=1) - np.eye(9, k=-1))
+    problem = GraphQuadratic(A, np.arange(9.0))
+    result = tree_block_descent(problem, tol=1e-12)
+    assert (result.nit, result.success) == (1, True)
+    again = tree_block_descent(problem, x0=result.x, tol=1e-12)
+    assert again.nit == 0
+    np.testing.assert_array_equal(again.x, result.x)
+
+
+def test_a_vanishing_column_and_an_empty_problem():
+    problem, _ = golden_problem("E")
+    b = np.c_[problem.b, 0 * problem.b]
+    result = tree_block_descent(GraphQuadratic(problem.A, b), tol=1e-9)
+    assert not result.x[:, 1].any()
+    empty = tree_block_descent(GraphQuadratic(np.zeros((0, 0)), np.zeros(0)))
+    assert (empty.nit, empty.x.shape) == (0, (0,))
+
+
+def test_the_reported_residual_does_not_drift():
+    problem, _, _ = lattice_of_the_paper()
+    with pytest.warns(ConvergenceWarning):
+        result = tree_block_descent(problem, rule="coloring", tol=1e-14, max_iter=3000)
+    residual = np.linalg.norm(problem.gradient(result.x)) / np.linalg.norm(problem.b)
+    assert residual == pytest.approx(result.relative_residual, rel=1e-4)
+
+
+def test_float32_stays():
+    problem, _ = golden_problem("E")
+    single = GraphQuadratic(problem.A.astype(np.float32), problem.b.astype(np.float32))
+    result = tree_block_descent(single, tol=1e-5, rule="tree-partition")
+    assert result.x.dtype == np.float32
+    np.testing.assert_allclose(result.x, GOLDEN["E_xstar"], rtol=1e-3)
+
+
+def test_random_trees_follow_the_seed():
+    problem, _ = golden_problem("E")
+    runs = [
+        tree_block_descent(problem, rule="random-tree", random_state=seed) for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(runs[0].x, runs[1].x)
+    assert np.any(runs[0].x != runs[2].x)
+
+
+def test_callback_stops():
+    problem, _ = golden_problem("E")
+
+    def stop(intermediate_result):
+        if intermediate_result.nit == 3:
+            raise StopIteration
+
+    assert tree_block_descent(problem, callback=stop).nit == 3
+
+
+@pytest.mark.parametrize(
+    ("A", "b", "message"),
+    [
+        (np.ones((2, 3)), np.ones(2), "square"),
+        (np.array([[1.0, 0.5], [0.0, 1.0]]), np.ones(2), "symmetric"),
+        (np.diag([1.0, 0.0]), np.ones(2), "positive definite"),
+        (np.eye(2), np.ones(3), "rows"),
+        (np.eye(2), np.array([1.0, np.nan]), "finite"),
+        (np.eye(2), 1j * np.ones(2), "real"),
+    ],
+)
+def test_bad_quadratics_are_refused(A, b, message):
+    with pytest.raises(ValueError, match=message):
+        GraphQuadratic(A, b)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": "trees"}, "rule"),
+        ({"rule": [0, 1]}, "rule"),
+        ({"rule": [0.5, 1.0, 2.0]}, "rule"),
+        ({"rule": [0, 0, 0]}, "forest"),
+        ({"selection": "gsl"}, "selection"),
+        ({"max_iter": 0}, "max_iter"),
+        ({"tol": -1}, "tol"),
+        ({"x0": [1.0]}, "x0"),
+        ({"x0": [1.0, np.inf, 0.0]}, "x0"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    problem = GraphQuadratic(np.ones((3, 3)) + 2 * np.eye(3), np.ones(3))
+    with pytest.raises(ValueError, match=message):
+        tree_block_descent(problem, **options)
+
+
+@pytest.mark.parametrize("rule", ["greedy-tree", "general"])
+def test_indefinite_matrices_are_refused(rule):
+    A = np.eye(8) + 2 * (np.eye(8, k=1) + np.eye(8, k=-1))
+    with pytest.raises(ValueError, match="positive definite"):
+        tree_block_descent(GraphQuadratic(A, np.ones(8)), rule=rule)
+
+
+def test_other_problems_are_refused():
+    with pytest.raises(TypeError, match="GraphQuadratic"):
+        tree_block_descent(np.eye(2))
