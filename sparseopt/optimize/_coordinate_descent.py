@@ -40,7 +40,7 @@ from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 from sparseopt.optimize._working_set import WorkingSetProblem, norm_squared, penalty_value
 
 METHOD = "Coordinate descent"
-CONTINUATION_START = 10  # times the strength: where a cold start begins to hurt
+CONTINUATION_START = 200  # times the strength: where a cold start begins to hurt
 LARGEST_CONTINUATION = 1e8  # times the strength: where it is as good as zero
 CONTINUATION_RATIO = 0.3
 CONTINUATION_GAP = 1e-2  # relative to the objective of the stage

@@ -18,6 +18,7 @@ from sparseopt.optimize._working_blocks import working_block
 EPOCHS_PER_ROUND = 5
 MAX_ROUNDS = 40
 MAX_NEWTON_STEPS = 10
+CHEAP_NEWTON = 20  # epochs that cost no less than the Newton step
 
 
 class WorkingSetProblem:
@@ -40,8 +41,8 @@ class WorkingSetProblem:
         for round_number in range(MAX_ROUNDS):
             if self._newton_pays():
                 rests = self._epochs(1) or self._epochs(EPOCHS_PER_ROUND - 1, skip_zeros=True)
-                # The first epochs may do; where Newton costs no more, its accuracy is free.
-                if round_number > 0 or self._newton_pays(replaced_epochs=EPOCHS_PER_ROUND):
+                # The first epochs may do, but accuracy that costs little is worth having.
+                if round_number > 0 or self._newton_pays(replaced_epochs=CHEAP_NEWTON):
                     self._newton_steps()
             else:
                 rests = self._anderson_round()
