@@ -1,5 +1,6 @@
 """Losses, penalties and the solvers that combine them."""
 
+from sparseopt.optimize._block_coordinate_descent import block_coordinate_descent
 from sparseopt.optimize._coordinate_descent import coordinate_descent
 from sparseopt.optimize._graphs import (
     color_graph,
@@ -29,6 +30,7 @@ __all__ = [
     "NonNegative",
     "PoissonLoss",
     "SquaredLoss",
+    "block_coordinate_descent",
     "color_graph",
     "coordinate_descent",
     "forest_solve",
