@@ -248,8 +248,10 @@ class SparseDesign(_Design):
 
     def predict_columns(self, columns, values):
         """Return ``X~[:, columns] @ values``."""
-        along = self.loadings[columns] @ values
-        return self.matrix[:, columns] @ values - self.direction * along
+        out = -self.direction * (self.loadings[columns] @ values)
+        matrix = self.matrix
+        cpu.add_sparse_columns(matrix.data, matrix.indices, matrix.indptr, columns, values, out)
+        return out
 
     def gram(self, left, right):
         """Return ``X~[:, left]^H X~[:, right]`` as a dense array."""

@@ -119,7 +119,7 @@ class WorkingSetProblem:
         for length in (1.0, 0.5, shortest):
             moved = x + length * direction
             outward = np.real(np.conj(signs) * moved)
-            crossed = outward <= 0.5 * np.finfo(x.dtype).eps * np.abs(x)
+            crossed = outward <= 4 * np.finfo(x.dtype).eps * np.abs(x)
             trial = self.x.copy()
             trial[support] = np.where(crossed, 0, moved)
             residual = self.residual - self.block.predict(support, trial[support] - x)

@@ -359,6 +359,14 @@ def test_continuation_can_be_stopped_and_counts():
     assert len(result.history["iteration"]) == 3
 
 
+def test_coefficients_that_leave_the_support_are_exactly_zero():
+    X = np.array([[0.34558419, 0.0, 0.33043708, -1.30315723, 0.34558419]])
+    weights = [0.52787089, 0.98529208, 0.64587391, 0.74593268, 1.57561994]
+    penalty = L1(0.05384657340153214, weights=weights)
+    result = coordinate_descent(sparse.csr_array(X), np.array([0.59884621]), penalty, tol=1e-12)
+    assert np.flatnonzero(result.x).tolist() == [3]
+
+
 def test_one_tiny_weight_is_no_reason_for_continuation():
     X, y = make_problem()
     weights = np.ones(X.shape[1])

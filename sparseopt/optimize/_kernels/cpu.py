@@ -107,6 +107,15 @@ def sparse_correlations(data, indices, indptr, loadings, direction_dot_r, column
 
 
 @njit(cache=True, nogil=True)
+def add_sparse_columns(data, indices, indptr, columns, values, out):
+    """Add ``A[:, columns] @ values`` to ``out``; 2 nnz flops."""
+    for position in range(columns.shape[0]):
+        j = columns[position]
+        for k in range(indptr[j], indptr[j + 1]):
+            out[indices[k]] += data[k] * values[position]
+
+
+@njit(cache=True, nogil=True)
 def add_sparse_gram(left_data, left_indices, left_indptr, data, indices, indptr, right, out):
     """Add ``A_left^H A[:, right]`` to ``out``, with ``A_left`` in CSR and ``A`` in CSC.
 
