@@ -1,4 +1,4 @@
-r"""Working-set coordinate descent for penalised least squares.
+r"""Working-set coordinate descent for penalised least squares, and the public function.
 
 Problem, in the coordinates of the centred and weighted design (see ``_design``):
 
@@ -35,7 +35,7 @@ from sparseopt._core import (
 )
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._gram_cache import GramCache
-from sparseopt.optimize._losses import SquaredLoss
+from sparseopt.optimize._losses import HuberLoss, LogisticLoss, PoissonLoss, SquaredLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 from sparseopt.optimize._working_set import WorkingSetProblem, norm_squared, penalty_value
 
@@ -289,19 +289,22 @@ def coordinate_descent(
 
     .. math::
 
-        \min_{b, b_0} \frac{1}{2 \sum_i s_i} \sum_i s_i |y_i - x_i^T b - b_0|^2
+        \min_{b, b_0} \frac{1}{\sum_i s_i} \sum_i s_i f(y_i, x_i^T b + b_0)
         + \alpha \sum_j w_j \left(\rho |b_j| + \tfrac{1 - \rho}{2} |b_j|^2\right)
+
+    For the squared loss, :math:`f = |y_i - z_i|^2 / 2`. For other losses, prox-Newton steps
+    solve a sequence of such problems with row weights.
 
     Parameters
     ----------
     X : ndarray or sparse matrix/array of shape (n_samples, n_features)
-        Design, float32, float64 or complex. Stored by columns (Fortran order, CSC) it
-        is not copied.
+        Design, float32, float64 or, for the squared loss, complex. Stored by columns
+        (Fortran order, CSC) it is not copied.
     y : ndarray of shape (n_samples,)
-        Target.
-    penalty : L1 or ElasticNet
+        Target, as the loss accepts it.
+    penalty : L1, ElasticNet or NonNegative
         Penalty with its strength and weights.
-    loss : SquaredLoss, optional
+    loss : SquaredLoss, LogisticLoss, HuberLoss or PoissonLoss, optional
         The loss; half the mean squared error by default.
     sample_weight : ndarray of shape (n_samples,), optional
         Row weights :math:`s_i \ge 0`.
@@ -312,8 +315,11 @@ def coordinate_descent(
     max_iter : int, default=100
         Largest number of working sets.
     tol : float, default=1e-6
-        The run ends once the duality gap is at most ``tol`` times the objective of the
-        best constant model.
+        The run ends once its certificate is at most ``tol``. For the squared loss that is
+        the duality gap, relative to the objective of the best constant model (zero
+        without an intercept). For other losses it is the largest distance of the gradient
+        to the subdifferential of the penalty, relative to the largest entry of the
+        gradient at the best constant model.
     callback : callable, optional
         Called after each working set as SciPy's optimizers do; ``StopIteration`` ends
         the run with the best iterate.
@@ -322,10 +328,10 @@ def coordinate_descent(
     -------
     result : OptimizeResult
         ``x`` (coefficients), ``intercept``, ``fun`` (the objective above),
-        ``dual_gap`` (in the units of ``fun``), ``certificate`` (relative to the
-        constant model), ``dual`` (the dual point, shape (n_samples,), in the centred
-        and weighted coordinates), ``nit``, ``success``, ``status``, ``message``,
-        ``history``.
+        ``certificate`` (as ``tol`` has it), ``nit``, ``success``, ``status``, ``message``,
+        ``history``. For the squared loss also ``dual_gap`` (in the units of ``fun``) and
+        ``dual`` (the dual point, shape (n_samples,), in the centred and weighted
+        coordinates); for other losses ``kkt`` (in the units of the gradient).
 
     Raises
     ------
@@ -337,34 +343,53 @@ def coordinate_descent(
     Massias, Gramfort, Salmon (2018). Celer: a Fast Solver for the Lasso with Dual
     Extrapolation. ICML.
 
+    Massias, Vaiter, Gramfort, Salmon (2020). Dual Extrapolation for Sparse Generalized
+    Linear Models. JMLR 21(234).
+
     Examples
     --------
     >>> import numpy as np
-    >>> from sparseopt.optimize import L1, coordinate_descent
+    >>> from sparseopt.optimize import L1, LogisticLoss, coordinate_descent
     >>> X = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     >>> result = coordinate_descent(X, X @ [2.0, 0.0], L1(alpha=0.1))
     >>> result.x.round(3)
     array([1.85, 0.  ])
+    >>> result = coordinate_descent(X, [1, -1, 1], L1(alpha=0.1), loss=LogisticLoss())
+    >>> result.x.round(3)
+    array([ 1.817, -0.16 ])
     """
-    _check_combination(SquaredLoss() if loss is None else loss, penalty)
+    loss = SquaredLoss() if loss is None else loss
+    _check_combination(loss, penalty)
     check_nonnegative(tol, "tol")
     check_at_least_one(max_iter, "max_iter")
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
+    if coef_init is not None:
+        _check_start(coef_init, X.shape[1])
+    limits = {"max_iter": max_iter, "tol": tol, "callback": callback}
+    if not isinstance(loss, SquaredLoss):
+        return _prox_newton(X, y, penalty, loss, sample_weight, fit_intercept, coef_init, limits)
     design = make_design(X, sample_weight=sample_weight, fit_intercept=fit_intercept)
     target, target_mean = design.transform_target(y)
     problem = PenalizedLeastSquares(design, target)
     if coef_init is not None:
-        if np.shape(coef_init) != (X.shape[1],):
-            raise ValueError(
-                f"coef_init must have shape ({X.shape[1]},), got {np.shape(coef_init)}."
-            )
-        if not np.all(np.isfinite(coef_init)):
-            raise ValueError("coef_init must be finite, got NaN or infinite entries.")
         problem.set_start(coef_init)
-    result = solve_penalized(problem, penalty, max_iter=max_iter, tol=tol, callback=callback)
+    result = solve_penalized(problem, penalty, **limits)
     result.intercept = design.intercept(result.x, target_mean)
     result.x = result.x.astype(X.dtype, copy=False)
     return result
+
+
+def _prox_newton(X, y, penalty, loss, sample_weight, fit_intercept, coef_init, limits):
+    # Imported here because it builds on this module.
+    from sparseopt.optimize._prox_newton import PenalizedLoss, solve_smooth
+
+    if np.iscomplexobj(X):
+        raise ValueError(f"{type(loss).__name__} needs real data, got complex values.")
+    y = loss.check_target(y)
+    problem = PenalizedLoss(X, y, loss, sample_weight=sample_weight, fit_intercept=fit_intercept)
+    if coef_init is not None:
+        problem.set_start(coef_init)
+    return solve_smooth(problem, penalty, **limits)
 
 
 def solve_penalized(problem, penalty, *, max_iter, tol, callback=None, warn=True):
@@ -442,13 +467,21 @@ def _relative(progress, unit):
     return Progress(progress.objective / unit, progress.certificate / unit, progress.stalled)
 
 
+def _check_start(coef_init, n_features):
+    if np.shape(coef_init) != (n_features,):
+        raise ValueError(f"coef_init must have shape ({n_features},), got {np.shape(coef_init)}.")
+    if not np.all(np.isfinite(coef_init)):
+        raise ValueError("coef_init must be finite, got NaN or infinite entries.")
+
+
 def _check_combination(loss, penalty):
-    if not isinstance(loss, SquaredLoss):
+    if not isinstance(loss, (SquaredLoss, LogisticLoss, HuberLoss, PoissonLoss)):
         raise ValueError(
-            f"coordinate_descent solves for SquaredLoss, not for {type(loss).__name__}."
+            "coordinate_descent solves for SquaredLoss, LogisticLoss, HuberLoss and "
+            f"PoissonLoss, not for {type(loss).__name__}."
         )
     if not isinstance(penalty, ElasticNet):
         raise ValueError(
-            "coordinate_descent needs a penalty with a kernel form, L1 or ElasticNet, got "
-            f"{type(penalty).__name__}."
+            "coordinate_descent needs a penalty with a kernel form, L1, ElasticNet or "
+            f"NonNegative, got {type(penalty).__name__}."
         )

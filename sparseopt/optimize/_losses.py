@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from scipy import optimize
 from scipy.special import expit, log_softmax, softmax
 
 from sparseopt._core import check_nonnegative
@@ -30,7 +31,7 @@ class _Loss:
     kernel_code: ClassVar[int]
     curvature: ClassVar[float]  # supremum of the second derivative, inf if unbounded
     operations: ClassVar[frozenset] = frozenset(
-        {"value", "gradient", "hessian_diagonal", "lipschitz", "check_target"}
+        {"value", "gradient", "hessian_diagonal", "lipschitz", "check_target", "best_constant"}
     )
 
     @property
@@ -122,6 +123,10 @@ class SquaredLoss(_Loss):
         self._real_target(y.imag)
         return y
 
+    def best_constant(self, y, sample_weight=None):
+        """Return the constant prediction with the smallest loss: the mean."""
+        return np.average(y, weights=sample_weight)[()]
+
     def _losses(self, y, z):
         return 0.5 * np.abs(y - z) ** 2
 
@@ -164,6 +169,19 @@ class LogisticLoss(_Loss):
                 f"y must hold the labels -1 and +1 for LogisticLoss, got {y[wrong][0]!r}."
             )
         return y
+
+    def best_constant(self, y, sample_weight=None):
+        """Return the constant prediction with the smallest loss: the log odds.
+
+        Raises
+        ------
+        ValueError
+            If only one label has weight, and the loss decreases forever.
+        """
+        mean = float(np.average(y, weights=sample_weight))
+        if abs(mean) == 1:
+            raise ValueError(f"y must hold both labels, -1 and +1, got only {mean:g}.")
+        return math.log1p(mean) - math.log1p(-mean)
 
     def _losses(self, y, z):
         return np.logaddexp(0, -y * z)
@@ -215,6 +233,20 @@ class MultinomialLoss(_Loss):
                 f"y must hold integer labels {accepted} for MultinomialLoss, got {y[wrong][0]!r}."
             )
         return y.astype(np.intp)
+
+    def best_constant(self, y, sample_weight=None):
+        """Return the constant predictions, one a class, with the smallest loss.
+
+        Raises
+        ------
+        ValueError
+            If a label between 0 and the largest has no weight.
+        """
+        totals = np.bincount(y, weights=sample_weight)
+        if not np.all(totals > 0):
+            missing = int(np.flatnonzero(totals <= 0)[0])
+            raise ValueError(f"y must hold every label up to the largest, got no {missing}.")
+        return np.log(totals / totals.sum())
 
     def lipschitz(self, column_norms_squared, total_weight):
         """Return the Lipschitz constants along a coordinate, the same for each class.
@@ -271,6 +303,17 @@ class HuberLoss(_Loss):
         """The number that kernels receive beside the code: ``delta``."""
         return float(self.delta)
 
+    def best_constant(self, y, sample_weight=None):
+        """Return the constant prediction with the smallest loss."""
+        lowest, highest = float(np.min(y)), float(np.max(y))
+        if lowest == highest:
+            return lowest
+
+        def slope(constant):
+            return float(np.sum(self.gradient(y, constant, sample_weight)))
+
+        return float(optimize.brentq(slope, lowest, highest, xtol=1e-15 * (highest - lowest)))
+
     def _losses(self, y, z):
         modulus = np.abs(y - z)
         inside = np.minimum(modulus, self.delta)
@@ -315,6 +358,19 @@ class PoissonLoss(_Loss):
         if np.any(y < 0):
             raise ValueError(f"y must be >= 0 for PoissonLoss, got {y[y < 0][0]!r}.")
         return y
+
+    def best_constant(self, y, sample_weight=None):
+        """Return the constant prediction with the smallest loss: the log of the mean.
+
+        Raises
+        ------
+        ValueError
+            If all counts with weight are zero, and the loss decreases forever.
+        """
+        mean = float(np.average(y, weights=sample_weight))
+        if mean == 0:
+            raise ValueError("y must hold a count above 0 for PoissonLoss, got only zeros.")
+        return math.log(mean)
 
     def _losses(self, y, z):
         return _exp(z) - y * z

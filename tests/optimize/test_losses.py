@@ -219,6 +219,49 @@ def test_multinomial_kernel_agrees_with_the_class(scale):
     np.testing.assert_allclose(derivatives, expected, rtol=1e-12, atol=1e-15)
 
 
+@by_name(LOSSES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_best_constant_has_no_gradient(loss, weighted):
+    y, z, weights = make_data(loss, n=60)
+    weights = weights if weighted else None
+    constant = loss.best_constant(y, weights)
+    gradient = loss.gradient(y, np.zeros_like(z) + constant, weights).sum(axis=0)
+    np.testing.assert_allclose(gradient, 0, atol=1e-12)
+
+
+def test_best_constant_of_a_constant_target():
+    assert HuberLoss().best_constant(np.full(3, 2.0)) == 2.0
+    assert PoissonLoss().best_constant(np.full(3, 2.0)) == pytest.approx(math.log(2))
+
+
+def test_losses_without_a_best_constant_say_so():
+    with pytest.raises(ValueError, match="both labels"):
+        LogisticLoss().best_constant(np.array([1.0, -1.0]), np.array([1.0, 0.0]))
+    with pytest.raises(ValueError, match="count above 0"):
+        PoissonLoss().best_constant(np.zeros(2))
+    with pytest.raises(ValueError, match="got no 1"):
+        MultinomialLoss().best_constant(np.array([0, 2]))
+
+
+@by_name(SCALAR)
+def test_model_curvature_is_positive_and_at_least_the_second_derivative(loss):
+    y, z, _ = make_data(loss, n=50)
+    z = 20 * z
+    curvature = np.empty(50)
+    kernels.weighted_model(
+        loss.kernel_code, loss.kernel_parameter, y, z, np.ones(50), curvature
+    )  # fmt: skip
+    assert np.all(curvature >= 50 * loss.hessian_diagonal(y, z) * (1 - 1e-12))
+    assert np.all(curvature * 1000 >= np.abs(50 * loss.gradient(y, z)) * (1 - 1e-12))
+    if isinstance(loss, HuberLoss):  # the model lies above the loss
+        for change in (-3.0, 0.5, 40.0):
+            moved = loss.gradient(y, z) * 50 * change + curvature * change**2 / 2
+            losses = [
+                loss.value(y[[i]], z[[i]] + change) - loss.value(y[[i]], z[[i]]) for i in range(50)
+            ]
+            assert np.all(moved >= np.array(losses) - 1e-12)
+
+
 def test_codes_agree():
     for name in ("SQUARED", "LOGISTIC", "MULTINOMIAL", "HUBER", "POISSON"):
         assert getattr(classes, name) == getattr(kernels, name)

@@ -57,6 +57,30 @@ def loss_curvature(code, parameter, y, z):
 
 
 @njit(cache=True, nogil=True)
+def model_curvature(code, parameter, y, z):
+    """Return a positive curvature for a second-order model of the loss.
+
+    It is the second derivative where that can carry a least-squares problem. The Huber
+    loss takes that of the quadratic above it which touches it in z and -z; where the
+    logistic and Poisson losses are nearly linear, a floor limits the Newton step of a
+    prediction to 1000.
+    """
+    if code == HUBER:
+        return parameter / max(abs(y - z), parameter)
+    slope = abs(loss_derivative(code, parameter, y, z))
+    return max(loss_curvature(code, parameter, y, z), 1e-3 * slope)
+
+
+@njit(cache=True, nogil=True)
+def weighted_model(code, parameter, y, z, weights, curvature):
+    """Write the weighted model curvatures of all samples."""
+    for i in range(y.shape[0]):
+        curvature[i] = 0
+        if weights[i] > 0:
+            curvature[i] = weights[i] * model_curvature(code, parameter, y[i], z[i])
+
+
+@njit(cache=True, nogil=True)
 def multinomial_probabilities(z, out):
     """Write the softmax of the predictions ``z`` of one sample, return their logsumexp.
 

@@ -1,0 +1,337 @@
+r"""Working-set prox-Newton for penalised smooth losses.
+
+Problem:
+
+    minimise  F(x, b) = sum_i s_i f(y_i, z_i) / sum_i s_i + sum_j penalty_j(x_j),
+    z = X x + b 1,
+
+f convex and twice differentiable but for kinks of its derivative, the intercept b
+optional and free of penalty, X (n_samples, n_features) real. Outer iterations choose a
+working set by distance to the optimality conditions, as in [1]. On it, each Newton step
+replaces the loss by its second-order model, a least-squares problem with row weights,
+which the engine of ``_working_set`` solves with the penalty; a line search follows.
+Coefficients whose sign has settled then move by Newton steps of the loss itself. The
+stopping rule is the largest distance of the gradient to the subdifferential, relative to
+the largest entry of the gradient at the best constant model.
+
+[1] Massias, Vaiter, Gramfort, Salmon (2020). Dual Extrapolation for Sparse Generalized
+    Linear Models. JMLR 21(234).
+[2] Lee, Sun, Saunders (2014). Proximal Newton-Type Methods for Minimizing Composite
+    Functions. SIAM J. Optim. 24(3).
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import sparse
+
+from sparseopt._core import Progress, iterate, short_products
+from sparseopt.optimize._coordinate_descent import PenalizedLeastSquares
+from sparseopt.optimize._design import make_design
+from sparseopt.optimize._gram_cache import GramCache
+from sparseopt.optimize._kernels import losses as kernels
+from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET
+from sparseopt.optimize._working_set import WorkingSetProblem, penalty_value
+
+METHOD = "Prox-Newton coordinate descent"
+INNER_FRACTION = 0.3  # of the violation, the accuracy asked of a working set
+MODEL_FRACTION = 0.03  # of its gap, the accuracy asked of a second-order model
+MAX_NEWTON_STEPS = 30
+MAX_HALVINGS = 30
+SUFFICIENT_DECREASE = 1e-4
+SMALLEST_WORKING_SET = 50
+WORKING_SET_GROWTH = 2
+
+
+class PenalizedLoss:
+    """State of the solver; reused along a path of penalties.
+
+    Parameters
+    ----------
+    X : ndarray or sparse container of shape (n_samples, n_features)
+        Real design, as :func:`check_regression_data` returns it.
+    y : ndarray of shape (n_samples,)
+        Target that the loss accepts.
+    loss : LogisticLoss, HuberLoss or PoissonLoss
+        The loss.
+    sample_weight : ndarray of shape (n_samples,), optional
+        Row weights.
+    fit_intercept : bool, default=False
+        Whether the intercept is free.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_features,)
+        Coefficients.
+    intercept : float
+        Intercept.
+    predictions : ndarray of shape (n_samples,)
+        ``X x + intercept``.
+    objective, violation : float
+        F, and the largest distance to the optimality conditions.
+    best_intercept : float
+        Intercept of the iterate with the smallest violation since the penalty was set.
+    unit : float
+        Largest entry of the gradient at the best constant model.
+    """
+
+    def __init__(self, X, y, loss, *, sample_weight=None, fit_intercept=False):
+        self.design = make_design(X)
+        self.norms = np.sqrt(self.design.column_norms_squared)
+        self.y, self.loss, self.fit_intercept = y, loss, fit_intercept
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(float)
+        self.shares = (weights / weights.sum()).astype(X.dtype)
+        self.constant = loss.best_constant(y, sample_weight) if fit_intercept else 0.0
+        self.derivatives, self.curvatures = np.empty((2, len(y)), X.dtype)
+        self.set_start(np.zeros(X.shape[1]))
+        self._differentiate()
+        self.gradient = self.design.correlate(self.derivatives)
+        self.unit = float(np.max(np.abs(self.gradient))) or 1.0
+        self._gradient_is_current = True
+        self.accuracy = 0.0  # no working set is solved much more accurately than this
+
+    def set_start(self, x, intercept=None):
+        """Start from the coefficients ``x``, and the best constant model's intercept."""
+        self.x = np.array(x, dtype=self.design.dtype)
+        self.intercept = self.constant if intercept is None else intercept
+        self.predictions = self.design.predict(self.x) + self.design.dtype.type(self.intercept)
+        self._gradient_is_current = False
+
+    def set_penalty(self, penalty):
+        """Pose the problem with a new penalty; the coefficients stay as a warm start."""
+        self.penalty = penalty
+        self.code = penalty.kernel_code
+        self.table = penalty.kernel_table(self.x.size, self.design.dtype)
+        excluded = np.isinf(self.table[0]) | (self.norms == 0)
+        forbidden = excluded & (self.x != 0)
+        if self.code == NONNEGATIVE_ELASTIC_NET:
+            forbidden |= self.x < 0
+        if forbidden.any():
+            self.set_start(np.where(forbidden, 0, self.x), self.intercept)
+        self.candidates = np.flatnonzero(~excluded)
+        self._steps_without_progress = 0
+        self._best_violation = math.inf
+        return self._certify()
+
+    def step(self):
+        """Solve the problem on a working set, then certify the result."""
+        before = (self.objective, self.violation)
+        _WorkingSet(self, self._choose_working_set()).solve(
+            INNER_FRACTION * max(self.violation, self.accuracy)
+        )
+        self.predictions = self.design.predict(self.x) + self.design.dtype.type(self.intercept)
+        self._gradient_is_current = False
+        progress = self._certify()
+        return progress._replace(stalled=self._has_stalled(*before))
+
+    def loss_value(self, predictions):
+        """Return the loss of ``predictions``."""
+        return kernels.weighted_loss(
+            self.loss.kernel_code, self.loss.kernel_parameter, self.y, predictions, self.shares
+        )
+
+    def _differentiate(self):
+        kernels.weighted_derivatives(
+            self.loss.kernel_code, self.loss.kernel_parameter, self.y, self.predictions,
+            self.shares, self.derivatives, self.curvatures,
+        )  # fmt: skip
+
+    def intercept_violation(self):
+        """Return the modulus of the derivative in the intercept."""
+        return abs(float(np.sum(self.derivatives))) if self.fit_intercept else 0.0
+
+    def _certify(self):
+        if not self._gradient_is_current:
+            self._differentiate()
+            self.gradient = self.design.correlate(self.derivatives)
+            self._gradient_is_current = True
+        self.objective = self.loss_value(self.predictions) + penalty_value(self.table, self.x)
+        distance = self.penalty.subdifferential_distance(self.x, self.gradient)
+        self.violation = float(np.max(distance[self.candidates], initial=0.0))
+        self.violation = max(self.violation, self.intercept_violation())
+        if not self.violation > self._best_violation:
+            self._best_violation, self.best_intercept = self.violation, self.intercept
+        return Progress(float(self.objective), self.violation)
+
+    def _choose_working_set(self):
+        candidates = self.candidates
+        gradient = self.gradient[candidates]
+        slope = -gradient if self.code == NONNEGATIVE_ELASTIC_NET else np.abs(gradient)
+        priority = (self.table[0, candidates] - slope) / self.norms[candidates]
+        kept = (self.x[candidates] != 0) | (self.table[0, candidates] == 0)
+        priority[kept] = -math.inf
+        size = max(SMALLEST_WORKING_SET, WORKING_SET_GROWTH * np.count_nonzero(kept))
+        if size >= candidates.size:
+            return candidates
+        return np.sort(candidates[np.argpartition(priority, size)[:size]])
+
+    def _has_stalled(self, objective_before, violation_before):
+        rounding = 10 * np.finfo(self.x.dtype).eps * abs(objective_before)
+        moved = self.objective < objective_before - rounding
+        moved |= self.violation < 0.9 * violation_before
+        self._steps_without_progress = 0 if moved else self._steps_without_progress + 1
+        return self._steps_without_progress >= 3
+
+
+class _WorkingSet:
+    """The problem restricted to some columns, which hold the support."""
+
+    def __init__(self, parent, columns):
+        self.parent = parent
+        self.columns = columns
+        self.block = parent.design.matrix[:, columns]
+        self.table = np.ascontiguousarray(parent.table[:, columns])
+        weights = parent.penalty.weights
+        self.penalty = parent.penalty
+        if weights is not None:
+            self.penalty = dataclasses.replace(self.penalty, weights=weights[columns])
+
+    def solve(self, accuracy):
+        """Take Newton steps until the violation is at most ``accuracy``."""
+        parent = self.parent
+        for _ in range(MAX_NEWTON_STEPS):
+            if not self._model_step():
+                break
+            parent._differentiate()
+            if self._violation() <= accuracy:
+                break
+            self._support_step()
+            parent._differentiate()
+            if self._violation() <= accuracy:
+                break
+
+    def _violation(self):
+        gradient = self.block.T @ self.parent.derivatives
+        distance = self.penalty.subdifferential_distance(self.parent.x[self.columns], gradient)
+        return max(float(np.max(distance, initial=0.0)), self.parent.intercept_violation())
+
+    def _model_step(self):
+        """Minimise the second-order model and the penalty, then search along the line."""
+        parent = self.parent
+        kernels.weighted_model(
+            parent.loss.kernel_code, parent.loss.kernel_parameter, parent.y, parent.predictions,
+            parent.shares, parent.curvatures,
+        )  # fmt: skip
+        x = parent.x[self.columns]
+        if not parent.curvatures.any():
+            return False
+        design, scale = self._weighted_design(self.block)
+        response = parent.predictions - _divide(parent.derivatives, parent.curvatures)
+        target, mean = design.transform_target(response)
+        model = PenalizedLeastSquares(design, target)
+        model.set_start(x)
+        model.set_penalty(parent.code, self.table / scale)
+        positions = model.candidates
+        new = model.x.copy()
+        if positions.size:
+            new[positions] = WorkingSetProblem(model, positions).solve(MODEL_FRACTION * model.gap)
+        shift = float(design.intercept(new, mean)) - parent.intercept if parent.fit_intercept else 0
+        return self._move(new - x, shift)
+
+    def _support_step(self):
+        """Take a Newton step of the loss on the support, with the signs as they are."""
+        parent = self.parent
+        x = parent.x[self.columns]
+        support = np.flatnonzero(x)
+        l1, ridge = self.table[:, support]
+        block = self.block[:, support]
+        if not self._support_step_pays(support.size) or not parent.curvatures.any():
+            return
+        design, scale = self._weighted_design(block)
+        slope, total = float(np.sum(parent.derivatives)), float(np.sum(parent.curvatures))
+        gradient = block.T @ parent.derivatives + l1 * np.sign(x[support]) + ridge * x[support]
+        if parent.fit_intercept:
+            gradient = gradient - design.mean * slope
+        usable = np.flatnonzero(design.column_norms_squared > 0)
+        if usable.size == 0:
+            return
+        direction = np.zeros_like(gradient)
+        solution = GramCache(design).solve(usable, ridge[usable] / scale, -gradient[usable] / scale)
+        if solution is None:
+            return
+        direction[usable] = solution
+        step = np.zeros_like(x)
+        moved = x[support] + direction
+        step[support] = np.where(moved * x[support] > 0, direction, -x[support])
+        shift = 0.0
+        if parent.fit_intercept:
+            shift = -slope / total - float(design.mean @ step[support])
+        self._move(step, shift)
+
+    def _support_step_pays(self, size):
+        """Tell whether a Newton step on so many columns costs less than some 100 epochs."""
+        epoch = 2 * (self.block.nnz if sparse.issparse(self.block) else self.block.size)
+        return 0 < size <= min(len(self.parent.y), 4096) and size**3 / 3 <= 100 * epoch
+
+    def _weighted_design(self, block):
+        """Return the design that the curvatures weigh, in units that do not underflow."""
+        parent = self.parent
+        scale = float(np.max(parent.curvatures))
+        weights = parent.curvatures / scale
+        return make_design(block, sample_weight=weights, fit_intercept=parent.fit_intercept), scale
+
+    def _move(self, step, shift):
+        """Search along the step for a sufficient decrease; tell whether there was one."""
+        parent = self.parent
+        x = parent.x[self.columns]
+        change = self.block @ step + parent.predictions.dtype.type(shift)
+        slope = float(parent.derivatives @ change) + _penalty_change(self.table, x, step)
+        objective = parent.loss_value(parent.predictions) + penalty_value(self.table, x)
+        rounding = 10 * np.finfo(x.dtype).eps * abs(objective)
+        if not slope < rounding:
+            return False
+        length = 1.0
+        for _ in range(MAX_HALVINGS):
+            predictions = parent.predictions + length * change
+            trial = x + length * step
+            value = parent.loss_value(predictions) + penalty_value(self.table, trial)
+            if value <= objective + SUFFICIENT_DECREASE * length * slope + rounding:
+                parent.x[self.columns] = trial
+                parent.intercept += length * shift
+                parent.predictions = predictions
+                return True
+            length /= 2
+        return False
+
+
+def _penalty_change(table, x, step):
+    """Return the change of the penalty from ``x`` to ``x + step``, without cancellation."""
+    new = x + step
+    l1 = np.where(x * new > 0, np.sign(x) * step, np.abs(new) - np.abs(x))
+    return float(table[0] @ l1 + table[1] @ (step * (x + 0.5 * step)))
+
+
+def _divide(derivatives, curvatures):
+    """Return the quotient; rows without curvature have no weight."""
+    return np.divide(derivatives, curvatures, out=np.zeros_like(derivatives), where=curvatures > 0)
+
+
+def solve_smooth(problem, penalty, *, max_iter, tol, callback=None, warn=True):
+    """Run the solver on a posed problem.
+
+    ``problem`` keeps its coefficients, which warm-start a later call with another
+    penalty. The result has ``intercept`` and ``kkt``, the violation in the units of the
+    gradient, beside what :func:`iterate` returns.
+    """
+    problem.accuracy = tol * problem.unit
+    start = problem.set_penalty(penalty)
+
+    def relative(progress):
+        return progress._replace(certificate=progress.certificate / problem.unit)
+
+    with short_products(problem.design.shape[0] * problem.design.shape[1]):
+        result = iterate(
+            lambda state: relative(state.step()),
+            problem,
+            initial=relative(start),
+            max_iter=max_iter,
+            tol=tol,
+            callback=callback,
+            method=METHOD,
+            certificate_name="relative violation of the optimality conditions",
+            warn=warn,
+        )
+    result.intercept = problem.best_intercept
+    result.kkt = result.certificate * problem.unit
+    return result
