@@ -113,7 +113,7 @@ class _Design:
 
     def predict(self, coef):
         """Return ``X~ x`` from the non-zero coefficients alone."""
-        support = np.flatnonzero(coef)
+        support = coef.nonzero()[0]
         return self.predict_columns(support, coef[support])
 
     def intercept(self, coef, target_mean):

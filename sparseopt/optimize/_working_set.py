@@ -99,7 +99,7 @@ class WorkingSetProblem:
         Coefficients whose sign would change are set to zero. Returns whether that
         happened.
         """
-        support = np.flatnonzero(self.x)
+        support = self.x.nonzero()[0]
         if support.size == 0:
             return False
         x, signs = self.x[support], np.sign(self.x[support])
@@ -173,7 +173,7 @@ def _anderson_extrapolation(iterates):
 
 def penalty_value(table, x):
     """Return the penalty of ``x`` by its kernel table."""
-    support = np.flatnonzero(x)
+    support = x.nonzero()[0]
     modulus = np.abs(x[support])
     l1, ridge = table[:, support]
     return float(l1 @ modulus + 0.5 * (ridge @ modulus**2))
