@@ -328,10 +328,11 @@ def coordinate_descent(
     -------
     result : OptimizeResult
         ``x`` (coefficients), ``intercept``, ``fun`` (the objective above),
-        ``certificate`` (as ``tol`` has it), ``nit``, ``success``, ``status``, ``message``,
-        ``history``. For the squared loss also ``dual_gap`` (in the units of ``fun``) and
-        ``dual`` (the dual point, shape (n_samples,), in the centred and weighted
-        coordinates); for other losses ``kkt`` (in the units of the gradient).
+        ``certificate`` (as ``tol`` has it), ``dual_gap`` (``fun`` exceeds its minimum by
+        at most this), ``nit``, ``success``, ``status``, ``message``, ``history``. For the
+        squared loss also ``dual`` (the dual point, shape (n_samples,), in the centred and
+        weighted coordinates); for other losses ``kkt`` (the certificate in the units of
+        the gradient), and features that are not penalised leave ``dual_gap`` infinite.
 
     Raises
     ------

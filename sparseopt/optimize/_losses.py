@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 from scipy import optimize
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax, xlog1py, xlogy
 
 from sparseopt._core import check_nonnegative
 
@@ -31,7 +31,15 @@ class _Loss:
     kernel_code: ClassVar[int]
     curvature: ClassVar[float]  # supremum of the second derivative, inf if unbounded
     operations: ClassVar[frozenset] = frozenset(
-        {"value", "gradient", "hessian_diagonal", "lipschitz", "check_target", "best_constant"}
+        {
+            "value",
+            "gradient",
+            "hessian_diagonal",
+            "conjugate",
+            "lipschitz",
+            "check_target",
+            "best_constant",
+        }
     )
 
     @property
@@ -41,12 +49,7 @@ class _Loss:
 
     def value(self, y, predictions, sample_weight=None):
         """Return the loss of ``predictions`` (n_samples,)."""
-        losses = self._losses(y, predictions)
-        if sample_weight is None:
-            return float(np.mean(losses))
-        counted = sample_weight > 0  # a row of weight zero does not count, not even if infinite
-        weights = sample_weight[counted]
-        return float(weights @ losses[counted] / np.sum(weights))
+        return _weighted_mean(self._losses(y, predictions), sample_weight)
 
     def gradient(self, y, predictions, sample_weight=None):
         """Return the gradient with respect to ``predictions``."""
@@ -55,6 +58,14 @@ class _Loss:
     def hessian_diagonal(self, y, predictions, sample_weight=None):
         """Return the diagonal of the Hessian with respect to ``predictions``."""
         return _weigh(self._curvatures(y, predictions), sample_weight)
+
+    def conjugate(self, y, slopes, sample_weight=None):
+        r"""Return the mean of the convex conjugates, :math:`\max_z (v z - f(y, z))`.
+
+        ``slopes`` :math:`v` (n_samples,) are derivatives of single samples, without the
+        share of the sample; the value is infinite where no prediction has that slope.
+        """
+        return _weighted_mean(self._conjugates(y, slopes), sample_weight)
 
     def lipschitz(self, column_norms_squared, total_weight):
         """Return the coordinate-wise Lipschitz constants of the gradient in ``x``.
@@ -130,6 +141,9 @@ class SquaredLoss(_Loss):
     def _losses(self, y, z):
         return 0.5 * np.abs(y - z) ** 2
 
+    def _conjugates(self, y, v):
+        return 0.5 * np.abs(v) ** 2 + np.real(np.conj(v) * y)
+
     def _derivatives(self, y, z):
         return z - y
 
@@ -185,6 +199,12 @@ class LogisticLoss(_Loss):
 
     def _losses(self, y, z):
         return np.logaddexp(0, -y * z)
+
+    def _conjugates(self, y, v):
+        probability = -y * v  # of the other label
+        inside = np.clip(probability, 0, 1)
+        entropy = xlogy(inside, inside) + xlog1py(1 - inside, -inside)
+        return np.where(inside == probability, entropy, np.inf)
 
     def _derivatives(self, y, z):
         return -y * expit(-y * z)
@@ -258,6 +278,16 @@ class MultinomialLoss(_Loss):
     def _losses(self, y, z):
         return -np.take_along_axis(log_softmax(z, axis=1), y[:, None], axis=1)[:, 0]
 
+    def _conjugates(self, y, v):
+        probabilities = np.array(v)
+        probabilities[np.arange(len(y)), y] += 1
+        rounding = 1e2 * np.finfo(probabilities.dtype).eps
+        inside = np.all(probabilities >= -rounding, axis=1)
+        inside &= np.abs(probabilities.sum(axis=1) - 1) <= rounding
+        probabilities = np.maximum(probabilities, 0)
+        entropy = xlogy(probabilities, probabilities).sum(axis=1)
+        return np.where(inside, entropy, np.inf)
+
     def _derivatives(self, y, z):
         derivatives = softmax(z, axis=1)
         derivatives[np.arange(len(y)), y] -= 1
@@ -319,6 +349,9 @@ class HuberLoss(_Loss):
         inside = np.minimum(modulus, self.delta)
         return inside * (modulus - 0.5 * inside)
 
+    def _conjugates(self, y, v):
+        return np.where(np.abs(v) <= self.delta, 0.5 * v**2 + y * v, np.inf)
+
     def _derivatives(self, y, z):
         return np.clip(z - y, -self.delta, self.delta)
 
@@ -375,6 +408,11 @@ class PoissonLoss(_Loss):
     def _losses(self, y, z):
         return _exp(z) - y * z
 
+    def _conjugates(self, y, v):
+        count = v + y
+        inside = np.maximum(count, 0)
+        return np.where(count >= 0, xlogy(inside, inside) - inside, np.inf)
+
     def _derivatives(self, y, z):
         return _exp(z) - y
 
@@ -385,6 +423,14 @@ class PoissonLoss(_Loss):
 def _exp(z):
     with np.errstate(over="ignore"):  # infinity is the right limit
         return np.exp(z)
+
+
+def _weighted_mean(values, sample_weight):
+    if sample_weight is None:
+        return float(np.mean(values))
+    counted = sample_weight > 0  # a row of weight zero does not count, not even if infinite
+    weights = sample_weight[counted]
+    return float(weights @ values[counted] / np.sum(weights))
 
 
 def _weigh(derivatives, sample_weight):

@@ -12,7 +12,11 @@ replaces the loss by its second-order model, a least-squares problem with row we
 which the engine of ``_working_set`` solves with the penalty; a line search follows.
 Coefficients whose sign has settled then move by Newton steps of the loss itself. The
 stopping rule is the largest distance of the gradient to the subdifferential, relative to
-the largest entry of the gradient at the best constant model.
+the largest entry of the gradient at the best constant model. A duality gap certifies the
+result: with the weighted slopes u_i = s_i f'(z_i) / sum_i s_i, shrunk until they sum to
+zero (with an intercept) and X'u meets the bounds of the penalty, the dual value is
+
+    D(u) = -sum_i s_i f*(u_i sum s / s_i) / sum_i s_i - penalty*(-X'u).
 
 [1] Massias, Vaiter, Gramfort, Salmon (2020). Dual Extrapolation for Sparse Generalized
     Linear Models. JMLR 21(234).
@@ -124,6 +128,33 @@ class PenalizedLoss:
         self._gradient_is_current = False
         progress = self._certify()
         return progress._replace(stalled=self._has_stalled(*before))
+
+    def dual_gap(self):
+        """Return a bound on how far F is from its minimum at the current coefficients.
+
+        It is infinite if unpenalised features leave no dual point.
+        """
+        if not self._gradient_is_current:
+            self._certify()
+        gradient, shares = self.gradient, self.shares.astype(float)
+        slopes = self.loss._derivatives(self.y.astype(float), self.predictions.astype(float))
+        slopes = np.where(shares > 0, slopes, 0)
+        if self.fit_intercept:
+            slopes = _balanced(slopes, shares)
+            gradient = self.design.correlate((shares * slopes).astype(self.design.dtype))
+        candidates = self.candidates
+        slope = -gradient if self.code == NONNEGATIVE_ELASTIC_NET else np.abs(gradient)
+        slope = slope[candidates].astype(float)
+        l1, ridge = self.table[:, candidates].astype(float)
+        hard = (ridge == 0) & (slope > 0)
+        scale = min(1.0, float(np.min(l1[hard] / slope[hard], initial=1.0)))
+        if scale == 0:
+            return math.inf
+        soft = ridge > 0
+        excess = np.maximum(scale * slope[soft] - l1[soft], 0)
+        dual = -self.loss.conjugate(self.y, scale * slopes, shares)
+        dual -= 0.5 * float(np.sum(excess**2 / ridge[soft]))
+        return max(float(self.objective) - dual, 0.0)
 
     def loss_value(self, predictions):
         """Return the loss of ``predictions``."""
@@ -295,6 +326,15 @@ class _WorkingSet:
         return False
 
 
+def _balanced(slopes, shares):
+    """Shrink the positive or the negative slopes so that their weighted sum is zero."""
+    above, below = slopes > 0, slopes < 0
+    up, down = float(shares[above] @ slopes[above]), -float(shares[below] @ slopes[below])
+    if up > down:
+        return np.where(above, slopes * (down / up), slopes)
+    return np.where(below, slopes * (up / down), slopes) if down > 0 else slopes
+
+
 def _penalty_change(table, x, step):
     """Return the change of the penalty from ``x`` to ``x + step``, without cancellation."""
     new = x + step
@@ -311,8 +351,8 @@ def solve_smooth(problem, penalty, *, max_iter, tol, callback=None, warn=True):
     """Run the solver on a posed problem.
 
     ``problem`` keeps its coefficients, which warm-start a later call with another
-    penalty. The result has ``intercept`` and ``kkt``, the violation in the units of the
-    gradient, beside what :func:`iterate` returns.
+    penalty. The result has ``intercept``, ``dual_gap`` and ``kkt``, the violation in the
+    units of the gradient, beside what :func:`iterate` returns.
     """
     problem.accuracy = tol * problem.unit
     start = problem.set_penalty(penalty)
@@ -334,4 +374,7 @@ def solve_smooth(problem, penalty, *, max_iter, tol, callback=None, warn=True):
         )
     result.intercept = problem.best_intercept
     result.kkt = result.certificate * problem.unit
+    if problem.violation > problem._best_violation:
+        problem.set_start(result.x, result.intercept)
+    result.dual_gap = problem.dual_gap()
     return result

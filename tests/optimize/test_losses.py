@@ -262,6 +262,33 @@ def test_model_curvature_is_positive_and_at_least_the_second_derivative(loss):
             assert np.all(moved >= np.array(losses) - 1e-12)
 
 
+@by_name(LOSSES)
+def test_fenchel_young(loss):
+    # f(z) + f*(v) >= v z for every slope v, with equality at v = f'(z).
+    y, z, weights = make_data(loss, n=200)
+    _, other, _ = make_data(loss, n=200, seed=1)
+    slopes = loss.gradient(y, z) * 200
+    products = np.sum(slopes * z, axis=tuple(range(1, z.ndim)))
+    gap = loss.value(y, z, weights) + loss.conjugate(y, slopes, weights)
+    assert gap == pytest.approx(np.average(products, weights=weights), rel=1e-12)
+    products = np.sum(slopes * other, axis=tuple(range(1, z.ndim)))
+    assert loss.value(y, other) + loss.conjugate(y, slopes) > products.mean() + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "slope"),
+    [
+        (LogisticLoss(), 1.0, 0.1),
+        (LogisticLoss(), 1.0, -1.1),
+        (HuberLoss(1.0), 0.0, 1.1),
+        (PoissonLoss(), 2.0, -2.1),
+        (MultinomialLoss(), 0, [0.1, -0.1]),
+    ],
+)
+def test_conjugate_is_infinite_where_no_prediction_has_the_slope(loss, y, slope):
+    assert loss.conjugate(np.array([y]), np.array([slope])) == np.inf
+
+
 def test_codes_agree():
     for name in ("SQUARED", "LOGISTIC", "MULTINOMIAL", "HUBER", "POISSON"):
         assert getattr(classes, name) == getattr(kernels, name)

@@ -81,6 +81,31 @@ def test_optimality_recomputed_from_scratch(loss, fraction, fit_intercept, as_sp
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=NAMES)
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize(
+    "kind", [{"l1_ratio": 1.0}, {"l1_ratio": 0.5}, {"l1_ratio": 0.0}, {"positive": True}]
+)
+def test_duality_gap_bounds_the_error_of_the_objective(loss, fit_intercept, kind):
+    X, y = make_problem(loss)
+    weights = np.random.default_rng(1).integers(0, 3, len(y)).astype(float)
+    penalty = ElasticNet(strength(loss, X, y, 0.1, sample_weight=weights), **kind)
+    options = {"loss": loss, "sample_weight": weights, "fit_intercept": fit_intercept}
+    best = coordinate_descent(X, y, penalty, tol=1e-11, **options)
+    assert 0 <= best.dual_gap <= 1e-10 * (1 + abs(best.fun))
+    for tol in (0.5, 0.1, 1e-3):
+        rough = coordinate_descent(X, y, penalty, tol=tol, **options)
+        assert rough.fun - best.fun <= rough.dual_gap + 1e-12 * (1 + abs(best.fun))
+        assert rough.dual_gap < np.inf
+
+
+def test_duality_gap_is_infinite_with_unpenalised_features():
+    X, y = make_problem(LogisticLoss())
+    weights = np.r_[0.0, np.ones(X.shape[1] - 1)]
+    penalty = L1(strength(LogisticLoss(), X, y, 0.3), weights=weights)
+    assert coordinate_descent(X, y, penalty, loss=LogisticLoss()).dual_gap == np.inf
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=NAMES)
 def test_the_smallest_strength_with_a_zero_solution(loss):
     X, y = make_problem(loss)
     at = coordinate_descent(
@@ -206,6 +231,7 @@ def test_single_precision(loss):
         single = coordinate_descent(X32, y.astype(np.float32), penalty, tol=1e-4, **options)
         assert single.success
         assert single.x.dtype == np.float32
+        assert single.dual_gap <= 1e-3 * (1 + abs(double.fun))
         np.testing.assert_allclose(single.x, double.x, atol=1e-3)
 
 
