@@ -65,6 +65,8 @@ class BlockDescent:
         Proposes a step for a block.
     check_every : int
         Steps between two computations of the certificate.
+    tol : float
+        Where the run ends; the certificate is computed from scratch there.
 
     Attributes
     ----------
@@ -74,9 +76,9 @@ class BlockDescent:
         The last step that changed the set of nonzero variables.
     """
 
-    def __init__(self, problem, rule, update, check_every):
+    def __init__(self, problem, rule, update, check_every, tol):
         self.problem, self.rule, self.update = problem, rule, update
-        self.check_every = check_every
+        self.check_every, self.tol = check_every, tol
         self.blocks: list[np.ndarray] = []
         self.frozen_at = 0
         self.certificate = self._best_certificate = self.certify()
@@ -107,6 +109,9 @@ class BlockDescent:
             problem.refresh()
         if count % self.check_every == 0:
             self.certificate = self.certify()
+            if self.certificate <= self.tol and not problem.gradient_is_exact:
+                problem.refresh()
+                self.certificate = self.certify()
         return Progress(problem.objective, self.certificate, self._has_stalled(before))
 
     def _has_stalled(self, before):
@@ -247,7 +252,8 @@ def block_coordinate_descent(
     else:
         blocks = make_partition(problem, partition, block_size)
         rule = FixedBlocks(problem, selection, blocks, move, random)
-    state = BlockDescent(problem, rule, move, 1 if selection in GREEDY else rule.n_blocks)
+    check_every = 1 if selection in GREEDY else rule.n_blocks
+    state = BlockDescent(problem, rule, move, check_every, tol)
     with short_products(problem.n_samples * problem.n_features):
         return _run(state, max_iter, tol, callback)
 
@@ -294,6 +300,8 @@ def _run(state, max_iter, tol, callback):
         certificate_name="relative distance from stationarity",
     )
     if result.status != Status.NON_FINITE:  # the last point has the smallest objective
+        if not problem.gradient_is_exact:
+            problem.refresh()
         result.x, result.fun = problem.x.copy(), problem.objective
         result.certificate = state.certify()
     result.kkt = result.certificate * problem.gradient_scale

@@ -33,6 +33,8 @@ from sparseopt.optimize._kernels import blocks as kernels
 from sparseopt.optimize._losses import MultinomialLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 
+LARGEST_CACHE = 2**24  # numbers, 128 MiB
+
 
 @dataclass(frozen=True)
 class Step:
@@ -72,6 +74,8 @@ class BlockProblem:
         Lipschitz constants of the smooth part along each coordinate.
     usable : ndarray of int
         The variables that may move.
+    gradient_is_exact : bool
+        Whether the gradient is free of the rounding errors of earlier steps.
     """
 
     def __init__(self, X, y, loss, penalty=None, sample_weight=None, n_classes=None):
@@ -89,6 +93,7 @@ class BlockProblem:
         norms = np.repeat(_weighted_squares(self.matrix, self.shares), self.n_classes)
         self.lipschitz = loss.lipschitz(norms, 1.0) + self.ridge
         self.usable = np.flatnonzero((self.lipschitz > 0) & np.isfinite(self.l1))
+        self._bound_columns = BoundColumns(self)
         self.move_to(np.zeros(self.n_variables))
         self.gradient_scale = float(np.max(np.abs(self.gradient[self.usable]), initial=0)) or 1.0
 
@@ -161,12 +166,19 @@ class BlockProblem:
         return Block(self, indices)
 
     def apply(self, step):
-        """Move to where ``step`` leads."""
-        self.x[step.block.indices] += step.change
+        """Move to where ``step`` leads.
+
+        The gradient of a quadratic moves along, if the columns of its Hessian are at hand.
+        """
+        indices, gradient = step.block.indices, self._gradient
+        self.x[indices] += step.change
         if self.positive:  # rounding must not leave the constraint
-            self.x[step.block.indices] = np.maximum(self.x[step.block.indices], 0.0)
+            self.x[indices] = np.maximum(self.x[indices], 0.0)
         self._set_predictions(step.predictions)
         self.objective = step.objective
+        if gradient is not None and self.is_quadratic and self._bound_columns.hold(indices):
+            self._gradient = gradient + self.bound_product(indices, step.change)
+            self.gradient_is_exact = False
 
     def subdifferential_distance(self):
         """Return for each variable how far the objective is from stationary there."""
@@ -187,17 +199,38 @@ class BlockProblem:
         ``g_i^2 / L_i`` without an l1 part or constraint.
         """
         scores = np.zeros(self.n_variables)
-        at = self.usable
+        at = slice(None) if self.usable.size == self.n_variables else self.usable
         gradient = (self.gradient if gradient is None else gradient)[at]
         x, lipschitz, l1 = self.x[at], self.lipschitz[at], self.l1[at]
+        if self.is_smooth:
+            scores[at] = gradient**2 / lipschitz
+            return scores
         scores[at] = _prox_progress(x, gradient, lipschitz, l1, self.positive)
         return scores
 
-    def bound_product(self, block, d):
-        """Return the columns of the global bound on the Hessian that ``block`` takes, times d."""
-        product = self.correlate(self._bound_times(block.predict(d)))
-        product[block.indices] += self.ridge[block.indices] * d
+    def bound_product(self, indices, d):
+        """Return the columns ``indices`` of the global bound on the Hessian, times d."""
+        rows = self._bound_columns.rows(indices)
+        if rows is not None:
+            return d @ rows
+        return self._multiply_bound(indices, d)
+
+    def _multiply_bound(self, indices, d):
+        image = self._bound_times(self.block(indices).predict(d))
+        if self._rows is None:
+            product = self.correlate(image)
+        else:
+            product = np.zeros((self.n_features, self.n_classes))
+            matrix, residual = self._rows, image.reshape(self.n_samples, -1)
+            kernels.correlate_rows(matrix.data, matrix.indices, matrix.indptr, residual, product)
+            product = product.ravel()
+        product[indices] += self.ridge[indices] * d
         return product
+
+    @functools.cached_property
+    def _rows(self):
+        """A sparse design by rows: few of them meet a block."""
+        return self.matrix.tocsr() if sparse.issparse(self.matrix) else None
 
     def bound_times(self, d):
         """Return the global bound on the Hessian times the full vector ``d``."""
@@ -224,6 +257,7 @@ class BlockProblem:
 
     def _set_predictions(self, predictions):
         self.predictions = predictions
+        self.gradient_is_exact = True
         self._gradient = self._slopes = self._curvatures = self._probabilities = None
 
     def _penalty(self, at, values):
@@ -234,6 +268,38 @@ class BlockProblem:
 
     def _objective(self, predictions, penalty):
         return self.loss.value(self.y, predictions, self.sample_weight) + penalty
+
+
+class BoundColumns:
+    """Columns of the global bound on a problem's Hessian, kept for later use.
+
+    Greedy rules choose the same variables again and again. A column costs as much as a
+    gradient; once it is here, a product with it costs two flops an entry.
+    """
+
+    def __init__(self, problem):
+        self.problem = problem
+        self._slots = np.full(problem.n_variables, -1)
+        self._rows: np.ndarray | None = None
+        self._used = 0
+        self._capacity = min(LARGEST_CACHE // problem.n_variables, problem.n_variables)
+
+    def hold(self, indices):
+        """Return whether the columns of all ``indices`` are here."""
+        return bool(np.all(self._slots[indices] >= 0))
+
+    def rows(self, indices):
+        """Return the columns ``indices`` as rows, or None if there is no room for them."""
+        missing = indices[self._slots[indices] < 0]
+        if self._used + missing.size > self._capacity:
+            return None
+        if self._rows is None:  # the system provides the memory as it is written to
+            self._rows = np.empty((self._capacity, self.problem.n_variables))
+        for index in missing:
+            self._rows[self._used] = self.problem._multiply_bound(np.array([index]), np.ones(1))
+            self._slots[index] = self._used
+            self._used += 1
+        return self._rows[self._slots[indices]]
 
 
 class Block:

@@ -97,7 +97,7 @@ class VariableBlocks:
             if chosen.size == self.block_size:
                 return block
             d = minimize_bound(block)
-            gradient = problem.gradient + problem.bound_product(block, d)
+            gradient = problem.gradient + problem.bound_product(chosen, d)
 
     def _gsq_iht(self):
         """Minimise the global quadratic bound over sparse vectors by hard thresholding.

@@ -82,9 +82,10 @@ def test_bound_exceeds_the_hessian_everywhere(name):
     assert equal == (name == "squared")
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_products_with_the_global_bound(name):
-    problem = make_problem(name, penalty=ElasticNet(0.3, 0.5))
+def test_products_with_the_global_bound(name, kind, monkeypatch):
+    problem = make_problem(name, penalty=ElasticNet(0.3, 0.5), kind=kind)
     everything = problem.block(np.arange(problem.n_variables))
     bound = everything.hessian_bound()
     if name == "multinomial":  # k' = k once all classes are in the block
@@ -92,8 +93,14 @@ def test_products_with_the_global_bound(name):
     rng = np.random.default_rng(2)
     indices = np.array([1, 2, 5])
     d = rng.standard_normal(3)
-    block = problem.block(indices)
-    np.testing.assert_allclose(problem.bound_product(block, d), bound[:, indices] @ d, atol=1e-12)
+    for columns in (indices, indices[1:], np.array([0, 2])):  # from scratch, kept, partly kept
+        weights = d[: columns.size]
+        product = problem.bound_product(columns, weights)
+        np.testing.assert_allclose(product, bound[:, columns] @ weights, atol=1e-12)
+    monkeypatch.setattr(problem._bound_columns, "_capacity", 2)  # no room for more
+    everywhere = np.arange(problem.n_variables)
+    d = rng.standard_normal(problem.n_variables)
+    np.testing.assert_allclose(problem.bound_product(everywhere, d), bound @ d, atol=1e-12)
     full = rng.standard_normal(problem.n_variables)
     np.testing.assert_allclose(problem.bound_times(full), bound @ full, atol=1e-12)
     assert problem.largest_curvature == pytest.approx(np.linalg.eigvalsh(bound)[-1], rel=1e-6)
@@ -126,6 +133,20 @@ def test_steps_and_lazy_gradients_agree_with_a_fresh_computation(name):
         lazy = problem.block(indices).gradient  # computed from the block's columns
         np.testing.assert_allclose(lazy, fresh.gradient[indices], atol=1e-13)
         np.testing.assert_allclose(problem.gradient, fresh.gradient, atol=1e-13)
+
+
+def test_gradient_of_a_quadratic_moves_along_with_kept_columns():
+    problem = make_problem("squared", penalty=ElasticNet(0.2, 0.6))
+    indices = np.array([1, 4])
+    assert problem.gradient_is_exact
+    problem.bound_product(indices, np.ones(2))
+    assert problem.gradient.shape == (7,)
+    problem.apply(problem.block(indices).step(np.array([0.3, -2.0])))
+    moved = problem.gradient.copy()
+    assert not problem.gradient_is_exact
+    problem.refresh()
+    assert problem.gradient_is_exact
+    np.testing.assert_allclose(moved, problem.gradient, atol=1e-14)
 
 
 @pytest.mark.parametrize("positive", [False, True])

@@ -77,7 +77,7 @@ def run_with_row_sums(X, y, loss, size, update):
     bound = problem.block(np.arange(problem.n_variables)).hessian_bound()
     problem.lipschitz = np.abs(bound).sum(axis=1)
     move = UPDATES[update]
-    state = BlockDescent(problem, VariableBlocks(problem, "gsd", size, move, None), move, 1)
+    state = BlockDescent(problem, VariableBlocks(problem, "gsd", size, move, None), move, 1, 0.0)
     objectives = [problem.objective] + [state.step().objective for _ in range(40)]
     return len(y) * np.array(objectives), state.blocks, problem.x
 

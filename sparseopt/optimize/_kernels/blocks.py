@@ -16,6 +16,17 @@ def gather_columns(data, indices, indptr, columns, out):
 
 
 @njit(cache=True, nogil=True)
+def correlate_rows(data, indices, indptr, residual, out):
+    """Add ``A' R`` to ``out`` (n, k) for A in CSR; only rows where R is nonzero are read."""
+    for i in range(residual.shape[0]):
+        for c in range(residual.shape[1]):
+            value = residual[i, c]
+            if value != 0.0:
+                for k in range(indptr[i], indptr[i + 1]):
+                    out[indices[k], c] += value * data[k]
+
+
+@njit(cache=True, nogil=True)
 def minimize_block_model(H, linear, code, table, x, n_epochs, tolerance):
     """Minimise ``x'Hx/2 - linear'x + penalty(x)`` by cyclic coordinate descent, in place.
 
