@@ -4,6 +4,7 @@ from sparseopt.linear_model._greedy import weighted_omp_path
 from sparseopt.linear_model._greedy_delta import greedy_delta
 from sparseopt.linear_model._lad_lasso import LADLasso, lad_lasso_path
 from sparseopt.linear_model._lad_lasso_cv import LADLassoCV
+from sparseopt.linear_model._sparse_logistic import SparseLogisticRegression
 from sparseopt.linear_model._square_root_lasso import (
     SquareRootLasso,
     square_root_lasso,
@@ -23,6 +24,7 @@ __all__ = [
     "InterpolationWarning",
     "LADLasso",
     "LADLassoCV",
+    "SparseLogisticRegression",
     "SquareRootLasso",
     "SquareRootLassoCV",
     "WeightedLasso",
