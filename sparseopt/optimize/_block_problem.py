@@ -198,14 +198,11 @@ class BlockProblem:
         ``max_d -2 (g_i d + L_i/2 d^2 + l1_i |x_i + d| - l1_i |x_i|)``, which is
         ``g_i^2 / L_i`` without an l1 part or constraint.
         """
+        gradient = self.gradient if gradient is None else gradient
         scores = np.zeros(self.n_variables)
-        at = slice(None) if self.usable.size == self.n_variables else self.usable
-        gradient = (self.gradient if gradient is None else gradient)[at]
-        x, lipschitz, l1 = self.x[at], self.lipschitz[at], self.l1[at]
-        if self.is_smooth:
-            scores[at] = gradient**2 / lipschitz
-            return scores
-        scores[at] = _prox_progress(x, gradient, lipschitz, l1, self.positive)
+        kernels.prox_progress(
+            self.x, gradient, self.lipschitz, self.l1, self.positive, self.usable, scores
+        )
         return scores
 
     def bound_product(self, indices, d):
@@ -424,21 +421,6 @@ def spectrum(H):
     values, vectors = np.linalg.eigh(H)
     kept = values > max(len(H), 10) * np.finfo(float).eps * max(values[-1], 0.0)
     return values[kept], vectors[:, kept]
-
-
-def _prox_progress(x, gradient, lipschitz, l1, positive):
-    if positive:
-        new = np.maximum(x - (gradient + l1) / lipschitz, 0.0)
-    else:
-        z = x - gradient / lipschitz
-        new = np.sign(z) * np.maximum(np.abs(z) - l1 / lipschitz, 0.0)
-    crossing = (x != 0) & (new * x <= 0)
-    # Where the sign stays, progress is the square of a slope and nothing cancels.
-    sign = np.where(x != 0, np.sign(x), np.sign(new))
-    slope = np.where(new == x, 0.0, gradient + l1 * sign)
-    change = new - x
-    model = gradient * change + l1 * (np.abs(new) - np.abs(x)) + 0.5 * lipschitz * change**2
-    return np.where(crossing, np.maximum(-2 * model, 0.0), slope**2 / lipschitz)
 
 
 def _weighted_squares(matrix, shares):

@@ -277,6 +277,8 @@ def _largest_positions(scores, count):
     """Return where the ``count`` largest scores are; of equal ones, the last positions."""
     if count >= scores.size:
         return np.arange(scores.size)
+    if count == 1:
+        return np.array([scores.size - 1 - np.argmax(scores[::-1])])
     threshold = np.partition(scores, scores.size - count)[scores.size - count]
     above = np.flatnonzero(scores > threshold)
     ties = np.flatnonzero(scores == threshold)

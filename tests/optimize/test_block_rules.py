@@ -179,4 +179,5 @@ def test_classes_of_one_feature_are_separate_variables():
 def test_ties_go_to_the_last_positions():
     scores = np.array([1.0, 3.0, 1.0, 1.0, 0.0])
     assert sorted(_largest_positions(scores, 2)) == [1, 3]
+    assert _largest_positions(scores[2:], 1).tolist() == [1]
     assert sorted(_largest_positions(scores, 3)) == [1, 2, 3]
