@@ -50,13 +50,23 @@ class VariableBlocks:
         The update rule, which ``"mi"`` tries on every candidate.
     random : Generator
         For the random rules.
+    largest : int, default=0
+        Blocks grow to twice the number of nonzero variables, but not beyond this size.
     """
 
-    def __init__(self, problem, rule, block_size, update, random):
+    def __init__(self, problem, rule, block_size, update, random, largest=0):
         self.problem, self.update, self.random = problem, update, random
-        self.block_size = max(1, min(block_size, problem.usable.size))
+        self._smallest, self._largest_size = block_size, largest
         self.n_blocks = -(-problem.usable.size // self.block_size)
         self.select = getattr(self, "_" + rule.replace("-", "_"))
+
+    @property
+    def block_size(self):
+        """The number of variables in the next block."""
+        size = self._smallest
+        if self._largest_size:
+            size = max(size, min(2 * np.count_nonzero(self.problem.x), self._largest_size))
+        return max(1, min(size, self.problem.usable.size))
 
     def _gs(self):
         return self._largest(self.problem.subdifferential_distance()[self.problem.usable])
@@ -86,15 +96,16 @@ class VariableBlocks:
         problem = self.problem
         chosen = np.empty(0, dtype=np.intp)
         gradient = problem.gradient
-        growth = max(1, self.block_size // GREEDY_ROUNDS)
+        size = self.block_size
+        growth = max(1, size // GREEDY_ROUNDS)
         while True:
             scores = problem.prox_scores(gradient)
             scores[chosen] = -1.0
-            more = min(growth, self.block_size - chosen.size)
+            more = min(growth, size - chosen.size)
             best = _largest_positions(scores[problem.usable], more)
             chosen = np.sort(np.concatenate([chosen, problem.usable[best]]))
             block = problem.block(chosen)
-            if chosen.size == self.block_size:
+            if chosen.size == size:
                 return block
             d = minimize_bound(block)
             gradient = problem.gradient + problem.bound_product(chosen, d)

@@ -186,6 +186,21 @@ def test_weak_lasso_is_finished_soon_after_its_support_is_found():
     assert result.active_set.tolist() == np.flatnonzero(supports[-1]).tolist()
 
 
+@pytest.mark.parametrize("selection", ["gs", "gsd", "gsq"])
+@pytest.mark.parametrize("update", ["prox-newton", "tmp"])
+def test_blocks_grow_with_the_support_by_default(selection, update):
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((150, 400))
+    y = np.where(X[:, :40] @ rng.uniform(-2, 2, 40) + rng.standard_normal(150) > 0, 1.0, -1.0)
+    result = block_coordinate_descent(
+        X, y, L1(0.01), loss=LogisticLoss(), selection=selection, update=update, tol=1e-13
+    )
+    sizes = [block.size for block in result.history["blocks"]]
+    assert sizes[0] == 10
+    assert sizes[-1] == 2 * result.active_set.size > 50
+    assert result.nit <= 60
+
+
 def test_nonquadratic_finish_is_superlinear():
     X, y = make_data("logistic", 200, 50)
     result = block_coordinate_descent(X, y, L1(0.08), loss=LogisticLoss(), block_size=20, tol=1e-14)
@@ -296,6 +311,8 @@ def test_bad_data_is_refused():
     X, y = make_data("squared")
     with pytest.raises(ValueError, match="X must be finite"):
         block_coordinate_descent(np.where(X > 2, np.nan, X), y)
+    with pytest.raises(TypeError, match="block_size must be an integer, got 'half'"):
+        block_coordinate_descent(X, y, block_size="half")
     with pytest.raises(ValueError, match="real data"):
         block_coordinate_descent(X + 1j, y)
     with pytest.raises(ValueError, match="at least two classes"):

@@ -111,7 +111,7 @@ def test_penalised_optima_and_supports(which, selection, update):
     )
     penalty = L1(lam / len(y), positive=which == "Ann")
     result = block_coordinate_descent(
-        X, y, penalty, selection=selection, update=update, tol=1e-12, max_iter=500
+        X, y, penalty, selection=selection, update=update, block_size=10, tol=1e-12, max_iter=500
     )
     expected = GOLDEN[f"{which}_xstar"]
     assert result.success
