@@ -99,6 +99,7 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
 
     See Also
     --------
+    SparseLogisticRegressionCV : Strength chosen by cross-validation.
     WeightedLasso : The same penalties for regression.
 
     References
@@ -214,7 +215,7 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=X.dtype, ensure_non_negative=True
             )
-        _check_two_classes(y, sample_weight)
+        check_two_classes(y, sample_weight)
         if self.class_weight is not None:
             factors = compute_class_weight(
                 self.class_weight, classes=classes, y=y, sample_weight=sample_weight
@@ -225,7 +226,7 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
                 )
             given = 1 if sample_weight is None else sample_weight
             sample_weight = (factors[codes] * given).astype(X.dtype)
-            _check_two_classes(y, sample_weight)
+            check_two_classes(y, sample_weight)
         return classes, np.where(codes == 1, 1, -1).astype(X.dtype), sample_weight
 
     def decision_function(self, X):
@@ -306,7 +307,8 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
         return tags
 
 
-def _check_two_classes(y, sample_weight):
+def check_two_classes(y, sample_weight):
+    """Raise unless two classes have positive weight."""
     present = np.unique(y if sample_weight is None else y[sample_weight > 0])
     if present.size < 2:
         raise ValueError(

@@ -30,12 +30,12 @@ import math
 import numpy as np
 from scipy import sparse
 
-from sparseopt._core import Progress, iterate, short_products
+from sparseopt._core import Progress, check_penalty_weights, iterate, short_products
 from sparseopt.optimize._coordinate_descent import PenalizedLeastSquares
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._gram_cache import GramCache
 from sparseopt.optimize._kernels import losses as kernels
-from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET
+from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 from sparseopt.optimize._working_set import WorkingSetProblem, penalty_value
 
 METHOD = "Prox-Newton coordinate descent"
@@ -46,6 +46,7 @@ MAX_HALVINGS = 30
 SUFFICIENT_DECREASE = 1e-4
 SMALLEST_WORKING_SET = 50
 WORKING_SET_GROWTH = 2
+SMALL_BLOCK = 10_000  # entries
 
 
 class PenalizedLoss:
@@ -117,6 +118,20 @@ class PenalizedLoss:
         self._steps_without_progress = 0
         self._best_violation = math.inf
         return self._certify()
+
+    def alpha_max(self, penalty):
+        """Return the smallest strength of ``penalty`` for which the solution is zero.
+
+        "Zero" leaves unpenalised coefficients free. The strength of ``penalty`` itself
+        does not matter; the coefficients are reset.
+        """
+        self.set_start(np.zeros_like(self.x))
+        weights = check_penalty_weights(penalty.weights, self.x.size, dtype=self.x.dtype)
+        free = np.where(weights == 0, 0, np.inf)
+        solve_smooth(self, ElasticNet(0.0, weights=free), max_iter=100, tol=1e-8, warn=False)
+        largest = penalty.alpha_max(self.gradient)
+        self.set_start(np.zeros_like(self.x))
+        return largest
 
     def step(self):
         """Solve the problem on a working set, then certify the result."""
@@ -211,7 +226,7 @@ class _WorkingSet:
     def __init__(self, parent, columns):
         self.parent = parent
         self.columns = columns
-        self.block = parent.design.matrix[:, columns]
+        self.block = _compact(parent.design.matrix[:, columns])
         self.table = np.ascontiguousarray(parent.table[:, columns])
         weights = parent.penalty.weights
         self.penalty = parent.penalty
@@ -225,11 +240,15 @@ class _WorkingSet:
             if not self._model_step():
                 break
             parent._differentiate()
-            if self._violation() <= accuracy:
-                break
+            suffices = self._violation() <= accuracy
+            # Where a Newton step costs no more than the epochs just run, its accuracy is free.
+            if not self._support_step_pays(5 if suffices else 100):
+                if suffices:
+                    break
+                continue
             self._support_step()
             parent._differentiate()
-            if self._violation() <= accuracy:
+            if suffices or self._violation() <= accuracy:
                 break
 
     def _violation(self):
@@ -267,7 +286,7 @@ class _WorkingSet:
         support = np.flatnonzero(x)
         l1, ridge = self.table[:, support]
         block = self.block[:, support]
-        if not self._support_step_pays(support.size) or not parent.curvatures.any():
+        if not parent.curvatures.any():
             return
         design, scale = self._weighted_design(block)
         slope, total = float(np.sum(parent.derivatives)), float(np.sum(parent.curvatures))
@@ -290,10 +309,16 @@ class _WorkingSet:
             shift = -slope / total - float(design.mean @ step[support])
         self._move(step, shift)
 
-    def _support_step_pays(self, size):
-        """Tell whether a Newton step on so many columns costs less than some 100 epochs."""
+    def _support_step_pays(self, replaced_epochs):
+        """Tell whether a Newton step on the support costs less than so many epochs.
+
+        An epoch costs two flops for each stored entry of the working set, the Gram matrix
+        of s of its columns about s / 2 epochs of these columns, and its factor s^3/3.
+        """
+        size = np.count_nonzero(self.parent.x[self.columns])
         epoch = 2 * (self.block.nnz if sparse.issparse(self.block) else self.block.size)
-        return 0 < size <= min(len(self.parent.y), 4096) and size**3 / 3 <= 100 * epoch
+        cost = size**2 / (2 * self.columns.size) * epoch + size**3 / 3
+        return 0 < size <= min(len(self.parent.y), 4096) and cost <= replaced_epochs * epoch
 
     def _weighted_design(self, block):
         """Return the design that the curvatures weigh, in units that do not underflow."""
@@ -324,6 +349,14 @@ class _WorkingSet:
                 return True
             length /= 2
         return False
+
+
+def _compact(block):
+    """Return a sparse block as a dense one where its overhead exceeds what it saves."""
+    entries = block.shape[0] * block.shape[1]
+    if sparse.issparse(block) and entries <= max(SMALL_BLOCK, 3 * block.nnz):
+        return block.toarray(order="F")
+    return block
 
 
 def _balanced(slopes, shares):

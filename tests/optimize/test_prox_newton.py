@@ -20,6 +20,7 @@ from sparseopt.optimize import (
     PoissonLoss,
     coordinate_descent,
 )
+from sparseopt.optimize._prox_newton import PenalizedLoss
 
 LOSSES = [LogisticLoss(), HuberLoss(0.8), PoissonLoss()]
 NAMES = [type(loss).__name__ for loss in LOSSES]
@@ -115,6 +116,19 @@ def test_the_smallest_strength_with_a_zero_solution(loss):
     assert at.intercept == pytest.approx(loss.best_constant(y))
     below = coordinate_descent(X, y, L1(strength(loss, X, y, 0.99)), loss=loss, fit_intercept=True)
     assert below.x.any()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=NAMES)
+def test_largest_strength_with_unpenalised_features(loss):
+    X, y = make_problem(loss)
+    weights = np.r_[0.0, 0.0, np.linspace(0.5, 2, X.shape[1] - 2)]
+    problem = PenalizedLoss(X, y, loss, fit_intercept=True)
+    largest = problem.alpha_max(ElasticNet(1.0, 0.5, weights))
+    options = {"loss": loss, "fit_intercept": True, "tol": 1e-9}
+    at = coordinate_descent(X, y, ElasticNet(largest * (1 + 1e-6), 0.5, weights), **options)
+    assert list(np.flatnonzero(at.x)) == [0, 1]
+    below = coordinate_descent(X, y, ElasticNet(0.999 * largest, 0.5, weights), **options)
+    assert np.count_nonzero(below.x) > 2
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
