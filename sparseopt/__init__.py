@@ -4,6 +4,7 @@ Sub-packages are loaded on first use, so that ``import sparseopt`` stays cheap:
 
 - :mod:`sparseopt.linear_model`: weighted greedy and convex sparse regression;
 - :mod:`sparseopt.preprocessing`: orthogonal-polynomial features;
+- :mod:`sparseopt.semi_supervised`: label propagation on graphs;
 - :mod:`sparseopt.optimize`: losses, penalties and the solvers that combine them;
 - :mod:`sparseopt.datasets`: the published experiments' data generators;
 - :mod:`sparseopt.testing`: the checks that every estimator passes.
@@ -13,7 +14,14 @@ import importlib
 
 __version__ = "0.1.0.dev0"
 
-_SUBPACKAGES = ("datasets", "linear_model", "optimize", "preprocessing", "testing")
+_SUBPACKAGES = (
+    "datasets",
+    "linear_model",
+    "optimize",
+    "preprocessing",
+    "semi_supervised",
+    "testing",
+)
 
 __all__ = ["__version__", *_SUBPACKAGES]
 

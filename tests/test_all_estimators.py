@@ -2,12 +2,12 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
-from sparseopt.testing import all_estimators, parametrize_with_checks
+from sparseopt.testing import all_estimators, expected_failed_checks, parametrize_with_checks
 
 ESTIMATORS = [estimator() for _, estimator in all_estimators()]
 
 
-@sklearn_checks(ESTIMATORS)
+@sklearn_checks(ESTIMATORS, expected_failed_checks=expected_failed_checks)
 def test_scikit_learn_check(estimator, check):
     assert check(estimator) is None
 

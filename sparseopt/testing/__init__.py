@@ -4,6 +4,7 @@ from sparseopt.testing._checks import (
     all_estimators,
     check_sparseopt_estimator,
     estimator_checks,
+    expected_failed_checks,
     parametrize_with_checks,
 )
 
@@ -11,5 +12,6 @@ __all__ = [
     "all_estimators",
     "check_sparseopt_estimator",
     "estimator_checks",
+    "expected_failed_checks",
     "parametrize_with_checks",
 ]

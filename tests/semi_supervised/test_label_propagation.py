@@ -1,0 +1,312 @@
+"""Label propagation: equality with a direct solve, maximum principle, graphs, bad input."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import spsolve
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_moons
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from sparseopt.semi_supervised import GraphLabelPropagation
+from sparseopt.semi_supervised._kernels import cpu as kernels
+from sparseopt.testing import estimator_checks
+
+GOLDEN = np.load(Path(__file__).parents[1] / "data" / "bcd" / "graphs.npz")
+SOLVERS = ["cg", "direct", "tree-bcd"]
+
+
+def random_weights(n=60, density=0.1, seed=0):
+    """Return a connected weighted graph with loops."""
+    rng = np.random.default_rng(seed)
+    W = sparse.random_array((n, n), density=density, rng=rng).toarray()
+    W += np.diag(rng.uniform(0.1, 1, n - 1), 1) + np.diag(rng.uniform(0, 1, n))
+    return W + W.T
+
+
+def some_labels(n, n_classes, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.full(n, -1)
+    nodes = rng.choice(n, 3 * n_classes, replace=False)
+    y[nodes] = np.repeat(np.arange(n_classes), 3)
+    return y
+
+
+def harmonic(W, y):
+    """Return the distributions by the textbook formula."""
+    W = np.array(W, dtype=float)
+    free = y == -1
+    Y = (y[~free, None] == np.unique(y[~free])).astype(float)
+    L = np.diag(W.sum(axis=1)) - W
+    F = np.zeros((len(y), Y.shape[1]))
+    F[~free] = Y
+    b = W[np.ix_(free, ~free)] @ Y
+    F[free] = spsolve(sparse.csc_array(L[np.ix_(free, free)]), b)
+    return F
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 12])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_equals_a_direct_solve(solver, n_classes):
+    W, y = random_weights(), some_labels(60, n_classes)
+    model = GraphLabelPropagation("precomputed", solver=solver, tol=1e-11).fit(W, y)
+    expected = harmonic(W, y)
+    np.testing.assert_allclose(model.label_distributions_, expected, rtol=1e-8, atol=1e-10)
+    np.testing.assert_array_equal(model.transduction_, np.argmax(expected, axis=1))
+    np.testing.assert_array_equal(model.transduction_[y >= 0], y[y >= 0])
+    assert model.relative_residual_ <= 1e-11
+    assert model.n_iter_ >= 1
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("case", ["D", "E"])
+def test_golden_solutions(case, solver):
+    i, j = GOLDEN[f"{case}_W_i"].astype(int), GOLDEN[f"{case}_W_j"].astype(int)
+    values = GOLDEN[f"{case}_y"].astype(float)
+    weight = 1e5 if case == "D" else 1.0
+    W = sparse.coo_array((np.full(i.size, weight), (i, j)), shape=(values.size, values.size))
+    W = (W + W.T).tocsr()
+    # Every labelled value is a class of its own; x is linear in the values.
+    labels = np.unique(values[values != 0])
+    y = np.where(values != 0, np.searchsorted(labels, values), -1)
+    model = GraphLabelPropagation("precomputed", solver=solver, tol=1e-12).fit(W, y)
+    x = (model.label_distributions_ @ labels)[values == 0]
+    np.testing.assert_allclose(x, GOLDEN[f"{case}_xstar"], rtol=1e-8)
+    if case == "E":
+        accuracy = np.mean(model.transduction_[values == 0] + 1 == GOLDEN["E_true"][values == 0])
+        assert accuracy == pytest.approx(0.8947368421052632)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.sampled_from(SOLVERS), st.floats(0.01, 0.3))
+def test_maximum_principle(seed, solver, density):
+    # Each value is a mean of its neighbours', so no class grows beyond what is labelled.
+    W, y = random_weights(30, density, seed), some_labels(30, 3, seed)
+    model = GraphLabelPropagation("precomputed", solver=solver, tol=1e-10).fit(W, y)
+    F = model.label_distributions_
+    assert np.all((F >= 0) & (F <= 1))
+    np.testing.assert_allclose(F.sum(axis=1), 1, rtol=1e-12)
+    W = W - np.diag(np.diag(W))
+    means = W @ F / W.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(F[y == -1], means[y == -1], atol=1e-7)
+    values = np.array([-2.0, 1.0, 5.0])
+    assert np.all((F @ values >= -2 - 1e-12) & (F @ values <= 5 + 1e-12))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_component_without_labels_is_warned_of_and_filled(solver):
+    W = np.zeros((7, 7))
+    W[[0, 1, 3, 4], [1, 2, 4, 5]] = 1  # 0-1-2, 3-4-5 and 6 alone
+    W += W.T
+    y = np.array([0, -1, 1, -1, -1, -1, -1])
+    y_more = np.array([0, 0, 1, -1, -1, -1, -1])
+    model = GraphLabelPropagation("precomputed", solver=solver)
+    with pytest.warns(UserWarning, match="4 samples lie in components"):
+        model.fit(W, y)
+    np.testing.assert_allclose(model.label_distributions_[1], [0.5, 0.5])
+    np.testing.assert_allclose(model.label_distributions_[3:], 0.5)
+    with pytest.warns(UserWarning, match="class frequencies"):
+        model.fit(W, y_more)
+    np.testing.assert_allclose(model.label_distributions_[3:], [[2 / 3, 1 / 3]] * 4)
+    np.testing.assert_allclose(model.class_prior_, [2 / 3, 1 / 3])
+
+
+def test_sparse_and_dense_graphs_agree():
+    W, y = random_weights(), some_labels(60, 3)
+    expected = GraphLabelPropagation("precomputed").fit(W, y).label_distributions_
+    for make in (sparse.csr_array, sparse.csc_array, sparse.coo_array, sparse.csr_matrix):
+        given_graph = make(W)
+        model = GraphLabelPropagation("precomputed").fit(given_graph, y)
+        np.testing.assert_allclose(model.label_distributions_, expected, rtol=1e-12)
+        assert (given_graph != make(W)).nnz == 0
+    single = GraphLabelPropagation("precomputed").fit(W.astype(np.float32), y)
+    assert single.label_distributions_.dtype == np.float32
+    np.testing.assert_allclose(single.label_distributions_, expected, atol=1e-5)
+
+
+def test_knn_graph_is_the_symmetrised_one():
+    X, _ = make_moons(80, noise=0.1, random_state=0)
+    model = GraphLabelPropagation(n_neighbors=4).fit(X, np.r_[0, np.full(78, -1), 1])
+    distance = np.linalg.norm(X[:, None] - X, axis=2)
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.argsort(distance, axis=1)[:, :4]
+    W = np.zeros((80, 80))
+    np.put_along_axis(W, nearest, 1, axis=1)
+    np.testing.assert_array_equal(model.graph_.toarray(), np.maximum(W, W.T))
+    assert connected_components(model.graph_)[0] == 1
+
+
+def test_new_samples_average_their_neighbours():
+    X, truth = make_moons(200, noise=0.05, random_state=0)
+    y = np.where(np.arange(200) % 10 == 0, truth, -1)
+    model = GraphLabelPropagation(n_neighbors=6).fit(X, y)
+    new, expected_class = make_moons(50, noise=0.05, random_state=1)
+    nearest = np.argsort(np.linalg.norm(new[:, None] - X, axis=2), axis=1)[:, :6]
+    expected = model.label_distributions_[nearest].mean(axis=1)
+    np.testing.assert_allclose(model.predict_proba(new), expected, rtol=1e-12)
+    assert model.score(new, expected_class) > 0.95
+
+
+def test_new_samples_of_a_precomputed_graph():
+    W, y = random_weights(), some_labels(60, 3)
+    model = GraphLabelPropagation("precomputed").fit(W, y)
+    new = np.zeros((3, 60))
+    new[0, 7], new[1, [3, 8]] = 2.0, [1.0, 3.0]
+    F = model.label_distributions_
+    expected = [F[7], 0.25 * F[3] + 0.75 * F[8], model.class_prior_]
+    np.testing.assert_allclose(model.predict_proba(new), expected)
+    np.testing.assert_allclose(model.predict_proba(sparse.csr_array(new)), expected)
+    with pytest.raises(ValueError, match=">= 0"):
+        model.predict_proba(-new)
+
+
+@pytest.mark.parametrize("dtype", [str, object, np.int8, float])
+def test_labels_of_every_kind(dtype):
+    X = np.r_[np.arange(10.0), np.arange(20.0, 30.0)][:, None]
+    if dtype in (str, object):
+        y = np.array(["a"] * 10 + ["b"] * 10, dtype=dtype)
+        if dtype is object:
+            y[[3, 13]] = -1
+    else:
+        y = np.array([3] * 10 + [7] * 10, dtype=dtype)
+        y[[3, 13]] = -1
+    model = GraphLabelPropagation(n_neighbors=3).fit(X, y)
+    assert model.transduction_[3] == y[0]
+    assert model.transduction_[13] == y[-1]
+    assert model.predict([[25.0]])[0] == y[-1]
+    np.testing.assert_array_equal(model.classes_, [y[0], y[-1]])
+
+
+def test_permuted_samples_permute_the_result():
+    W, y = random_weights(), some_labels(60, 3)
+    order = np.random.default_rng(0).permutation(60)
+    model = GraphLabelPropagation("precomputed", solver="cg", tol=1e-12)
+    straight = clone(model).fit(W, y).label_distributions_
+    permuted = clone(model).fit(W[np.ix_(order, order)], y[order]).label_distributions_
+    np.testing.assert_allclose(permuted, straight[order], rtol=1e-8, atol=1e-10)
+
+
+def test_threads_do_not_change_the_result():
+    X, truth = load_digits(return_X_y=True)
+    y = np.where(np.arange(len(truth)) % 20 == 0, truth, -1)
+    fits = [
+        GraphLabelPropagation(n_neighbors=10, solver="cg", n_jobs=n_jobs).fit(X, y)
+        for n_jobs in (1, 2)
+    ]
+    np.testing.assert_array_equal(fits[0].label_distributions_, fits[1].label_distributions_)
+    assert np.mean(fits[0].transduction_ == truth) > 0.95
+
+
+def test_the_preconditioner_saves_iterations():
+    # On a lattice, half of what Jacobi's would take: the kernels' pivots are at work.
+    path = sparse.diags_array([1.0, 1.0], offsets=[-1, 1], shape=(120, 120))
+    eye = sparse.eye_array(120)
+    W = (sparse.kron(path, eye) + sparse.kron(eye, path)).tocsr()
+    y = np.full(120**2, -1)
+    y[0], y[-1] = 0, 1
+    model = GraphLabelPropagation("precomputed", solver="cg", tol=1e-8).fit(W, y)
+    assert model.n_iter_ <= 150
+    free = y == -1
+    A = (sparse.diags_array(W.sum(axis=1)) - W).tocsr()[free][:, free]
+    b = W[free][:, [0, 14399]].toarray()
+    expected = spsolve(A.tocsc(), b)
+    np.testing.assert_allclose(model.label_distributions_[free], expected, atol=1e-6)
+
+
+def test_pivots_meet_the_diagonal_or_the_row_sums():
+    A = np.diag(random_weights(20, seed=3).sum(axis=1) + 0.1) - random_weights(20, seed=3)
+    W = sparse.csr_array(np.diag(np.diag(A)) - A)
+    W.eliminate_zeros()
+    W.sort_indices()
+    middle = kernels.split_rows(W.indptr, W.indices)
+    for omega, measure in ((0.0, np.diag), (1.0, lambda M: M.sum(axis=1))):
+        d = kernels.modified_pivots(W.indptr, middle, W.indices, W.data, np.diag(A), omega)
+        assert np.all(d > 0)
+        lower = np.tril(A, -1) + np.diag(d)
+        np.testing.assert_allclose(measure(lower @ np.diag(1 / d) @ lower.T), measure(A))
+
+
+@pytest.mark.parametrize("solver", ["cg", "tree-bcd"])
+def test_a_missed_tolerance_is_told(solver):
+    W, y = random_weights(200, 0.01), some_labels(200, 3)
+    with pytest.warns(ConvergenceWarning, match="relative residual"):
+        model = GraphLabelPropagation("precomputed", solver=solver, max_iter=2).fit(W, y)
+    assert model.relative_residual_ > 1e-6
+    assert model.n_iter_ == 2
+    with pytest.warns(ConvergenceWarning, match="relative residual"):
+        GraphLabelPropagation("precomputed", solver="cg", tol=0.0).fit(W, y)
+
+
+def test_fully_labelled_samples_need_no_solve():
+    X = np.arange(20.0)[:, None]
+    model = GraphLabelPropagation().fit(X, np.arange(20) // 10)
+    np.testing.assert_array_equal(model.transduction_, np.arange(20) // 10)
+    assert model.relative_residual_ == 0
+
+
+@pytest.mark.parametrize(
+    ("W", "message"),
+    [
+        (np.ones((3, 4)), "square"),
+        (np.array([[0, 1.0, 0], [0, 0, 1.0], [0, 1.0, 0]]), "symmetric"),
+        (-np.ones((3, 3)), ">= 0"),
+        (sparse.csr_array(-np.ones((3, 3))), ">= 0"),
+        (np.full((3, 3), np.nan), "NaN"),
+    ],
+)
+def test_bad_graphs_are_refused(W, message):
+    with pytest.raises(ValueError, match=message):
+        GraphLabelPropagation("precomputed").fit(W, [0, 1, -1])
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([-1] * 8, "2 classes"),
+        ([0] * 4 + [-1] * 4, "2 classes"),
+        ([0.5] * 4 + [1.5] * 4, "continuous"),
+        ([0, 1], "inconsistent"),
+    ],
+)
+def test_bad_labels_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        GraphLabelPropagation().fit(np.arange(8.0)[:, None], y)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"graph": "rbf"},
+        {"solver": "lu"},
+        {"n_neighbors": 0},
+        {"n_neighbors": 8},
+        {"tol": -1.0},
+        {"max_iter": 0},
+    ],
+)
+def test_bad_parameters_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        GraphLabelPropagation(**options).fit(np.arange(8.0)[:, None], np.arange(8) % 2)
+
+
+def test_predict_needs_a_fit():
+    with pytest.raises(NotFittedError):
+        GraphLabelPropagation().predict([[0.0]])
+
+
+@pytest.mark.parametrize("solver", ["cg", "tree-bcd"])
+def test_library_checks_hold_for_every_solver(solver):
+    estimator = GraphLabelPropagation(solver=solver, n_neighbors=7)
+    for check in estimator_checks(estimator):
+        check("GraphLabelPropagation", estimator)  # each check asserts
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        X, truth = make_moons(100, random_state=0)
+        y = np.where(np.arange(100) % 5 == 0, truth, -1)
+        assert np.all(clone(estimator).fit(X, y).transduction_ == truth)
