@@ -1,0 +1,1 @@
+"""Smooth losses and block coordinate descent: benchopt problems and the speed table."""
