@@ -30,10 +30,11 @@ from scipy.special import softmax
 
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._kernels import blocks as kernels
-from sparseopt.optimize._losses import MultinomialLoss
+from sparseopt.optimize._losses import HuberLoss, MultinomialLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 
 LARGEST_CACHE = 2**24  # numbers, 128 MiB
+LEAST_CURVATURE = 1e-3  # share of the bound
 
 
 @dataclass(frozen=True)
@@ -354,6 +355,15 @@ class Block:
         gram[np.diag_indices_from(gram)] += self.ridge
         return gram
 
+    def model_hessian(self):
+        """Return the Hessian block, with the curvature of a Huber loss kept from vanishing.
+
+        Samples on its linear parts have none: Newton's system would be singular.
+        """
+        if not isinstance(self.problem.loss, HuberLoss):
+            return self.hessian()
+        return (1 - LEAST_CURVATURE) * self.hessian() + LEAST_CURVATURE * self.hessian_bound()
+
     def hessian(self):
         """Return the Hessian block of the smooth part at the current point."""
         problem = self.problem
@@ -402,15 +412,20 @@ class Block:
         return Step(self, d, predictions, objective)
 
 
-def solve_semidefinite(H, rhs):
-    """Solve ``H d = rhs`` by Cholesky, or with the pseudo-inverse if H is singular."""
-    scale = float(np.max(np.diagonal(H), initial=0.0))
+def factorize(H):
+    """Return the Cholesky factor of H for ``cho_solve``, or None if H is singular."""
     try:
         factor = linalg.cho_factor(H, lower=True, check_finite=False)
     except linalg.LinAlgError:
-        factor = None
-    smallest = 10 * len(H) * np.finfo(float).eps * scale
-    if factor is not None and np.min(np.diagonal(factor[0])) ** 2 > smallest:
+        return None
+    smallest = 10 * len(H) * np.finfo(float).eps * np.max(np.diagonal(H))
+    return factor if np.min(np.diagonal(factor[0])) ** 2 > smallest else None
+
+
+def solve_semidefinite(H, rhs):
+    """Solve ``H d = rhs`` by Cholesky, or with the pseudo-inverse if H is singular."""
+    factor = factorize(H)
+    if factor is not None:
         return linalg.cho_solve(factor, rhs, check_finite=False)
     values, vectors = spectrum(H)
     return vectors @ ((vectors.T @ rhs) / values)

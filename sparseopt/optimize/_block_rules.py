@@ -243,11 +243,11 @@ class FixedBlocks:
 
 
 def minimize_bound(block):
-    """Return the change of the block that minimises the upper bound plus the penalty."""
+    """Return the change of the block that (nearly) minimises the bound plus the penalty."""
     hessian = block.hessian_bound()
     if block.problem.is_smooth:
         return -solve_semidefinite(hessian, block.gradient)
-    return minimize_model(block, hessian, block.gradient, block.x) - block.x
+    return minimize_model(block, hessian, block.gradient, block.x, rounds=1) - block.x
 
 
 def make_partition(problem, partition, block_size):

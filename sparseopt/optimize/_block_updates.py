@@ -15,7 +15,8 @@ bound on the Hessian block, L_b its largest eigenvalue and h the l1 part or the 
                     the orthant
 
 A rule whose line search finds no decrease falls back on the (prox-)gradient step, which
-has one by construction.
+has one by construction. Where Newton's system has no solution, newton falls back on matrix
+and tmp on prox-newton.
 
 Nutini, Laradji, Schmidt (2022), JMLR 23(131); Bertsekas (1982), Projected Newton methods for
 optimization problems with simple constraints, SIAM J. Control Optim. 20(2).
@@ -24,14 +25,16 @@ optimization problems with simple constraints, SIAM J. Control Optim. 20(2).
 import math
 
 import numpy as np
+from scipy import linalg
 
-from sparseopt.optimize._block_problem import solve_semidefinite
+from sparseopt.optimize._block_problem import factorize, solve_semidefinite
 from sparseopt.optimize._kernels import blocks as kernels
 
 SUFFICIENT_NEWTON = 1e-10  # shares of the predicted decrease that a line search asks for
 SUFFICIENT = 1e-4
 SMALLEST_STEP = 1e-12
-ACTIVE = 1e-4  # largest distance from zero at which two-metric projection holds a variable
+ACTIVE = 1e-4  # share of the largest variable up to which two-metric projection holds one at zero
+SOLVED = 1e-6  # relative residual up to which Newton's system counts as solved
 MODEL_EPOCHS = 100
 MODEL_ROUNDS = 20
 
@@ -48,7 +51,9 @@ def matrix_update(block):
 
 def newton_update(block):
     """Step along Newton's direction, shortened by polynomial interpolation if need be."""
-    direction = -solve_semidefinite(block.hessian(), block.gradient)
+    direction = _newton_direction(block.model_hessian(), block.gradient)
+    if direction is None:
+        return matrix_update(block)
     slope = float(block.gradient @ direction)
     if not slope < 0:
         return gradient_update(block)
@@ -78,7 +83,7 @@ def prox_gradient_update(block):
 
 def prox_newton_update(block):
     """Minimise the quadratic model plus the penalty, then search along the line."""
-    hessian = block.hessian()
+    hessian = block.model_hessian()
     direction = minimize_model(block, hessian, block.gradient, block.x) - block.x
     slope = float(block.gradient @ direction) + block.l1_change(block.x + direction)
     if not slope < 0:
@@ -105,13 +110,16 @@ def two_metric_update(block):
     distance = sign * block.x
     outward = sign * slope
     prox_step = np.where(kinked, np.maximum(distance - outward / block.lipschitz, 0), 0) - distance
-    threshold = min(ACTIVE, float(np.linalg.norm(prox_step[kinked])))
+    largest = float(np.max(np.abs(block.problem.x)))
+    threshold = min(ACTIVE * largest, float(np.linalg.norm(prox_step[kinked])))
     held = kinked & (distance <= threshold) & (outward > 0)
     free = ~held & ((sign != 0) | ~kinked)
     direction = np.where(held, -slope / block.lipschitz, 0.0)
     if free.any():
-        hessian = block.hessian()[np.ix_(free, free)]
-        direction[free] = -solve_semidefinite(hessian, slope[free])
+        newton = _newton_direction(block.model_hessian()[np.ix_(free, free)], slope[free])
+        if newton is None:
+            return prox_newton_update(block)
+        direction[free] = newton
     start = block.problem.objective
     newton_slope = float(slope[free] @ direction[free])
     length = 1.0
@@ -137,18 +145,19 @@ UPDATES = {
 }
 
 
-def minimize_model(block, hessian, gradient, start):
+def minimize_model(block, hessian, gradient, start, rounds=MODEL_ROUNDS):
     """Return the minimiser of the block's quadratic model plus its penalty.
 
     The model is ``gradient'd + d'Hd/2`` around ``block.x``. Coordinate descent finds the
     support and the signs; the linear system on them then gives the exact minimiser,
-    which is accepted once it satisfies the optimality conditions.
+    which is accepted once it satisfies the optimality conditions. ``rounds`` bounds the
+    effort.
     """
     linear = hessian @ block.x - gradient
     scale = float(np.max(np.diagonal(hessian), initial=0.0))
     new = start.copy()
     tolerance = 1e-15 * float(np.max(np.abs(linear), initial=0.0)) / math.sqrt(scale or 1.0)
-    for _ in range(MODEL_ROUNDS):
+    for _ in range(rounds):
         done = kernels.minimize_block_model(
             hessian, linear, block.problem.code, block.table, new, MODEL_EPOCHS, tolerance
         )
@@ -169,7 +178,10 @@ def _solve_on_support(block, hessian, linear, new):
     sign = np.sign(new)
     exact = np.zeros_like(new)
     rhs = linear[support] - block.l1[support] * sign[support]
-    exact[support] = solve_semidefinite(hessian[np.ix_(support, support)], rhs)
+    factor = factorize(hessian[np.ix_(support, support)])
+    if factor is None:
+        return None
+    exact[support] = linalg.cho_solve(factor, rhs, check_finite=False)
     if np.any((exact * sign <= 0)[support & ~free]):
         return None
     slope = linear - hessian @ exact
@@ -179,6 +191,13 @@ def _solve_on_support(block, hessian, linear, new):
         return None
     residual = np.abs(slope - block.l1 * sign)[support]
     return exact if np.all(residual <= 1e-9 * np.max(np.abs(linear))) else None
+
+
+def _newton_direction(hessian, slope):
+    """Return Newton's direction, or None if there is no curvature along a part of the slope."""
+    direction = -solve_semidefinite(hessian, slope)
+    residual = np.linalg.norm(hessian @ direction + slope)
+    return direction if residual <= SOLVED * np.linalg.norm(slope) else None
 
 
 def _orthant(block):

@@ -201,6 +201,21 @@ def test_blocks_grow_with_the_support_by_default(selection, update):
     assert result.nit <= 60
 
 
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("update", ["prox-newton", "tmp"])
+def test_weak_penalties_with_more_variables_than_rows(name, update):
+    """Hessian blocks are singular there, and those of far Huber residuals vanish."""
+    for seed, positive in itertools.product(range(3), (False, True)):
+        X, y = make_data(name, 12, 70, seed)
+        y = 10 * y if name == "huber" else y
+        scale = pose(X, y, LOSSES[name], None, None).gradient_scale
+        result = block_coordinate_descent(
+            X, y, L1(0.03 * scale, positive=positive), loss=LOSSES[name], update=update, tol=1e-8
+        )
+        assert result.success
+        assert result.active_set.size > 0
+
+
 def test_nonquadratic_finish_is_superlinear():
     X, y = make_data("logistic", 200, 50)
     result = block_coordinate_descent(X, y, L1(0.08), loss=LogisticLoss(), block_size=20, tol=1e-14)
