@@ -40,7 +40,7 @@ from sparseopt.optimize._working_set import WorkingSetProblem, penalty_value
 
 METHOD = "Prox-Newton coordinate descent"
 INNER_FRACTION = 0.3  # of the violation, the accuracy asked of a working set
-MODEL_FRACTION = 0.03  # of its gap, the accuracy asked of a second-order model
+MODEL_FRACTION = 0.1  # of its gap, the accuracy asked of a second-order model
 MAX_NEWTON_STEPS = 30
 MAX_HALVINGS = 30
 SUFFICIENT_DECREASE = 1e-4
