@@ -268,8 +268,12 @@ def block_coordinate_descent(
 def pose(X, y, loss, penalty, sample_weight):
     """Validate the data and return the :class:`BlockProblem` at zero."""
     curvature = getattr(loss, "curvature", None)
-    if curvature is None or not {"value", "gradient", "hessian_diagonal"} <= loss.operations:
-        raise ValueError(f"block_coordinate_descent cannot minimise {loss!r}.")
+    operations = getattr(loss, "operations", frozenset())
+    if curvature is None or not {"value", "gradient", "hessian_diagonal"} <= operations:
+        raise ValueError(
+            f"block_coordinate_descent cannot minimise {loss!r}: loss must be SquaredLoss, "
+            "LogisticLoss, MultinomialLoss or HuberLoss."
+        )
     if not math.isfinite(curvature):
         raise ValueError(
             "block_coordinate_descent needs a loss of bounded curvature: SquaredLoss, "

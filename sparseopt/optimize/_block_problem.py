@@ -307,25 +307,24 @@ class Block:
     ----------
     indices : ndarray of int
         The variables, in increasing order.
-    columns : ndarray of shape (n_samples, n)
-        The column of the design that belongs to each variable.
     """
 
     def __init__(self, problem, indices):
         self.problem, self.indices = problem, indices
         self.classes = indices % problem.n_classes
-        features = indices // problem.n_classes
-        matrix = problem.matrix
-        if sparse.issparse(matrix):
-            self.columns = np.zeros((problem.n_samples, indices.size), order="F")
-            kernels.gather_columns(
-                matrix.data, matrix.indices, matrix.indptr, features, self.columns
-            )
-        else:
-            self.columns = matrix[:, features]
         self.x = problem.x[indices]
         self.l1, self.ridge = problem.l1[indices], problem.ridge[indices]
         self.lipschitz = problem.lipschitz[indices]
+
+    @functools.cached_property
+    def columns(self):
+        """The column of the design that belongs to each variable, (n_samples, n)."""
+        matrix, features = self.problem.matrix, self.indices // self.problem.n_classes
+        if not sparse.issparse(matrix):
+            return matrix[:, features]
+        columns = np.zeros((self.problem.n_samples, features.size), order="F")
+        kernels.gather_columns(matrix.data, matrix.indices, matrix.indptr, features, columns)
+        return columns
 
     @functools.cached_property
     def gradient(self):
