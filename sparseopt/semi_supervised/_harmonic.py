@@ -28,7 +28,7 @@ from sparseopt.semi_supervised._kernels import cpu as kernels
 LARGEST_DIRECT = 5000  # free nodes up to which "auto" factorizes
 CHECK_EVERY = 10  # conjugate gradient iterations between two residuals
 COLUMNS = 5  # classes solved together: few enough for their rows to stay in the cache
-ROW_SUMS = 0.95  # how much the preconditioner preserves row sums rather than the diagonal
+ROW_SUMS = 0.97  # how much the preconditioner preserves row sums rather than the diagonal
 PATIENCE = 5  # checks without a better residual before rounding errors are blamed
 
 
@@ -160,10 +160,10 @@ class _CGState:
 
     def __init__(self, system, b, max_iter):
         self.system, self.b, self.max_iter = system, b, max_iter
-        self.x, self.r, self.t, self.q = (np.zeros_like(b) for _ in range(4))
+        self.x, self.r, self.p, self.t, self.s = (np.zeros_like(b) for _ in range(5))
         kernels.lower_solve(*system.rows, system.pivots, b, self.r)
-        self.p = system.pivots[:, None] * self.r
-        self.energy = np.sum(self.p * self.r, axis=0)
+        self.energy = np.sum(system.pivots[:, None] * self.r**2, axis=0)
+        self.ratio = np.zeros_like(self.energy)
         self.scale = np.sum(b**2, axis=0)
         self.iterations, self.best, self.waited = 0, math.inf, 0
 
@@ -171,12 +171,13 @@ class _CGState:
         system = self.system
         p_dot_q, energy = np.zeros_like(self.energy), np.zeros_like(self.energy)
         for _ in range(min(CHECK_EVERY, self.max_iter - self.iterations)):
-            kernels.scaled_product(
-                *system.rows, system.diagonal, system.pivots, self.p, self.t, self.q, p_dot_q
-            )
+            kernels.direction_and_product(
+                *system.rows, system.diagonal, system.pivots, self.ratio,
+                self.r, self.p, self.t, self.s, p_dot_q,
+            )  # fmt: skip
             step = _ratio(self.energy, p_dot_q)
-            kernels.advance(step, self.t, self.q, system.pivots, self.x, self.r, energy)
-            kernels.new_direction(_ratio(energy, self.energy), system.pivots, self.r, self.p)
+            kernels.advance(step, self.t, self.s, system.pivots, self.x, self.r, energy)
+            self.ratio = _ratio(energy, self.energy)
             self.energy[:] = energy
             self.iterations += 1
         return self.progress()

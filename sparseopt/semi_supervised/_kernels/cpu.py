@@ -58,11 +58,19 @@ def lower_solve(indptr, middle, indices, data, pivots, b, s):
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def scaled_product(indptr, middle, indices, data, diagonal, pivots, p, t, q, p_dot_q):
-    """Write t = (D + L')^-1 p, q = (D + L)^-1 A t, and p'q for each column."""
+def direction_and_product(
+    indptr, middle, indices, data, diagonal, pivots, ratio, r, p, t, s, p_dot_q
+):  # fmt: skip
+    """Replace p by D r + ratio p; write t = (D + L')^-1 p and s, with s + t the product.
+
+    The product is q = (D + L)^-1 A t; p'q is written for each column. Memory traffic decides
+    the speed, hence one pass down and one up, and no array for q.
+    """
     n, n_columns = p.shape
+    p_dot_q[:] = 0
     for i in range(n - 1, -1, -1):
         for c in range(n_columns):
+            p[i, c] = pivots[i] * r[i, c] + ratio[c] * p[i, c]
             t[i, c] = p[i, c]
         for e in range(middle[i], indptr[i + 1]):
             j, weight = indices[e], data[e]
@@ -70,40 +78,28 @@ def scaled_product(indptr, middle, indices, data, diagonal, pivots, p, t, q, p_d
                 t[i, c] += weight * t[j, c]
         for c in range(n_columns):
             t[i, c] /= pivots[i]
-    for i in range(n):  # q holds (D + L)^-1 (p + (diagonal - 2 D) t) until t is added
+    for i in range(n):
         shift = diagonal[i] - 2 * pivots[i]
         for c in range(n_columns):
-            q[i, c] = p[i, c] + shift * t[i, c]
+            s[i, c] = p[i, c] + shift * t[i, c]
         for e in range(indptr[i], middle[i]):
             j, weight = indices[e], data[e]
             for c in range(n_columns):
-                q[i, c] += weight * q[j, c]
+                s[i, c] += weight * s[j, c]
         for c in range(n_columns):
-            q[i, c] /= pivots[i]
-    p_dot_q[:] = 0
-    for i in range(n):
-        for c in range(n_columns):
-            q[i, c] += t[i, c]
-            p_dot_q[c] += p[i, c] * q[i, c]
+            s[i, c] /= pivots[i]
+            p_dot_q[c] += p[i, c] * (s[i, c] + t[i, c])
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def advance(step, t, q, pivots, x, r, energy):
-    """Move ``x`` along t and ``r`` along -q; write r' D r for each column."""
+def advance(step, t, s, pivots, x, r, energy):
+    """Move ``x`` along t and ``r`` along -(s + t); write r' D r for each column."""
     energy[:] = 0
     for i in range(r.shape[0]):
         for c in range(r.shape[1]):
             x[i, c] += step[c] * t[i, c]
-            r[i, c] -= step[c] * q[i, c]
+            r[i, c] -= step[c] * (s[i, c] + t[i, c])
             energy[c] += pivots[i] * r[i, c] ** 2
-
-
-@njit(cache=True, nogil=True, fastmath=REORDER)
-def new_direction(ratio, pivots, r, p):
-    """Replace ``p`` by D r + ratio p."""
-    for i in range(r.shape[0]):
-        for c in range(r.shape[1]):
-            p[i, c] = pivots[i] * r[i, c] + ratio[c] * p[i, c]
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
