@@ -77,6 +77,21 @@ def test_no_combination_ever_ascends(name, partition, selection):
     assert tried >= 6
 
 
+@pytest.mark.parametrize(("partition", "selection"), COMBINATIONS)
+def test_every_rule_arrives(partition, selection):
+    X, y = make_data("logistic")
+    for penalty in (L1(0.1), ElasticNet(0.1, 0.0)):
+        if selection == "gsq-iht" and penalty.l1_ratio:
+            continue
+        options = {"loss": LogisticLoss(), "tol": 1e-9, "random_state": 0}
+        result = block_coordinate_descent(
+            X, y, penalty, block_size=6, partition=partition, selection=selection, **options
+        )
+        reference = block_coordinate_descent(X, y, penalty, block_size=20, **options)
+        np.testing.assert_allclose(result.x, reference.x, atol=1e-7)
+        assert result.certificate <= 1e-9
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("update", PENALISED)
