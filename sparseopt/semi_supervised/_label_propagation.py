@@ -99,6 +99,12 @@ class GraphLabelPropagation(ClassifierMixin, BaseEstimator):
     sklearn.semi_supervised.LabelPropagation : Dense or nearest-neighbour kernel, by fixed-point
         iteration.
 
+    Notes
+    -----
+    A target of -1 marks an unlabelled sample, as in :mod:`sklearn.semi_supervised`. One of
+    scikit-learn's estimator checks, ``check_classifiers_classes``, uses the classes -1 and 1
+    and cannot pass; scikit-learn exempts its own estimators from it by name.
+
     References
     ----------
     Zhu, Ghahramani, Lafferty (2003). Semi-supervised Learning Using Gaussian Fields and
