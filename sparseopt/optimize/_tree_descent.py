@@ -94,6 +94,55 @@ class GraphQuadratic:
                 f"variable {first}."
             )
 
+    @classmethod
+    def from_labels(cls, graph, values):
+        r"""Return the energy of the unlabelled nodes of a graph.
+
+        Its minimum gives each of them the weighted mean of its neighbours (label
+        propagation): :math:`\tfrac14 \sum_{ij} W_{ij} (x_i - x_j)^2` but for a constant,
+        with ``x`` given on labelled nodes.
+
+        Parameters
+        ----------
+        graph : {array-like, sparse matrix} of shape (n_nodes, n_nodes)
+            Symmetric weights W >= 0; loops have no effect.
+        values : array-like of shape (n_nodes,)
+            Values of the labelled nodes, NaN on the others.
+
+        Returns
+        -------
+        problem : GraphQuadratic
+            Its variables are the unlabelled nodes in increasing order. It is positive
+            definite if each component of the graph holds a label.
+
+        Raises
+        ------
+        ValueError
+            For a graph that is not square, symmetric and non-negative, values that do not
+            fit or are infinite, or an unlabelled node without neighbours.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sparseopt.optimize import GraphQuadratic, tree_block_descent
+        >>> path = np.eye(4, k=1) + np.eye(4, k=-1)
+        >>> problem = GraphQuadratic.from_labels(path, [0.0, np.nan, np.nan, 3.0])
+        >>> tree_block_descent(problem).x
+        array([1., 2.])
+        """
+        W = check_symmetric(graph, nonnegative=True)
+        values = np.asarray(values, dtype=float)
+        if values.shape != (W.shape[0],):
+            raise ValueError(
+                f"values must have shape ({W.shape[0]},), one a node, got {values.shape}."
+            )
+        if np.isinf(values).any():
+            raise ValueError("values must be finite, or NaN on unlabelled nodes, got inf.")
+        free = np.flatnonzero(np.isnan(values))
+        rows = W[free]
+        system = sparse.diags_array(rows.sum(axis=1)) - rows[:, free]
+        return cls(system, rows @ np.where(np.isnan(values), 0.0, values))
+
     def value(self, x):
         """Return the sum of the quadratics at ``x``, which has the shape of ``b``."""
         x = np.asarray(x)

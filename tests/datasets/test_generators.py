@@ -1,25 +1,45 @@
 """The generators keep what their docstrings promise."""
 
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.sparse.linalg import spsolve
 
 from sparseopt import datasets
 from sparseopt.datasets import (
+    make_badly_scaled_classification,
+    make_badly_scaled_multiclass,
+    make_badly_scaled_regression,
     make_correlated_regression,
     make_iso_exponential,
+    make_lattice_labels,
     make_sparse_recovery,
     make_text_like_regression,
+    make_two_moons_graph,
 )
+from sparseopt.optimize import GraphQuadratic
 
+DATA = Path(__file__).parents[1] / "data" / "bcd"
 SMALL = {
+    make_badly_scaled_classification: {"n_samples": 30, "n_features": 40},
+    make_badly_scaled_multiclass: {"n_samples": 30, "n_features": 40, "n_classes": 5},
+    make_badly_scaled_regression: {"n_samples": 30, "n_features": 40},
     make_correlated_regression: {"n_samples": 30, "n_features": 40, "n_nonzero": 5},
     make_iso_exponential: {"n_samples": 30, "n_features": 4},
     make_sparse_recovery: {"n_samples": 30, "n_features": 40, "n_nonzero": 5},
     make_text_like_regression: {"n_samples": 30, "n_features": 400, "n_nonzero": 5},
+    make_lattice_labels: {"n_rows": 5, "n_columns": 4, "n_labelled": 3},
+    make_two_moons_graph: {"n_samples": 30, "n_labelled": 6},
 }
+GRAPHS = [make_lattice_labels, make_two_moons_graph]
+BADLY_SCALED = [
+    make_badly_scaled_regression,
+    make_badly_scaled_classification,
+    make_badly_scaled_multiclass,
+]
 GENERATORS = [getattr(datasets, name) for name in datasets.__all__]
 LINEAR = [make_correlated_regression, make_sparse_recovery, make_text_like_regression]
 
@@ -33,18 +53,22 @@ def test_reproducible_from_the_seed(make):
     first, again, other = (make(**SMALL[make], random_state=seed) for seed in (0, 0, 1))
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(_dense(a), _dense(b))
-    assert not np.array_equal(first[1], other[1])
+    assert not np.array_equal(first[1], other[1], equal_nan=True)
 
 
 @pytest.mark.parametrize("make", GENERATORS)
 def test_options_are_keywords_and_ranges_are_checked(make):
     names = list(inspect.signature(make).parameters.values())
     positional = [p.name for p in names if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-    assert positional == ["n_samples", "n_features"]
-    with pytest.raises(ValueError, match="noise"):
-        make(**SMALL[make], noise=-1.0)
-    with pytest.raises(ValueError, match="n_samples"):
-        make(n_samples=0)
+    sizes = [name for name in positional if name.startswith("n_")]
+    assert positional == sizes == list(SMALL[make])[: len(sizes)]
+    with pytest.raises(ValueError, match=sizes[0]):
+        make(**{sizes[0]: 0})
+    options = {p.name for p in names} & {"noise", "flip", "density", "weight"}
+    assert options
+    for option in options:
+        with pytest.raises(ValueError, match=option):
+            make(**SMALL[make], **{option: -1.0})
 
 
 @pytest.mark.parametrize("make", LINEAR)
@@ -147,3 +171,76 @@ def test_published_size_of_the_text_like_design():
     X, _ = make_text_like_regression(random_state=0)
     assert X.shape == (5000, 50_000)
     assert X.nnz == pytest.approx(302_000, rel=0.03)
+
+
+@pytest.mark.parametrize(("case", "make", "seed"), list(zip("ABC", BADLY_SCALED, (11, 12, 13))))
+def test_badly_scaled_data_are_the_golden_ones(case, make, seed):
+    golden = np.load(DATA / "data_ABC.npz")
+    options = {"n_classes": 5} if case == "C" else {}
+    X, y = make(*golden[f"{case}_X"].shape, **options, random_state=seed)
+    assert isinstance(X, sparse.csc_array)
+    np.testing.assert_array_equal(X.toarray(), golden[f"{case}_X"])
+    expected = golden["C_labels" if case == "C" else f"{case}_y"]
+    np.testing.assert_allclose(y, expected, rtol=1e-12)
+
+
+def test_badly_scaled_models():
+    X, y, coef = make_badly_scaled_regression(
+        2000, 300, density=0.25, nonzero=0.3, noise=0.5, coef=True, random_state=0
+    )
+    assert X.nnz == pytest.approx(0.25 * 2000 * 300, rel=0.02)
+    assert np.count_nonzero(coef) == pytest.approx(0.3 * 300, rel=0.2)
+    assert np.std(y - X @ coef) == pytest.approx(0.5, rel=0.05)
+    scale = np.sqrt((X * X).sum(axis=0))
+    assert scale.max() > 100 * scale.min()
+    X, y, coef = make_badly_scaled_classification(
+        2000, 300, density=0.5, flip=0.2, coef=True, random_state=0
+    )
+    assert np.mean(y != np.sign(X @ coef)) == pytest.approx(0.2, abs=0.03)
+    X, y, coef = make_badly_scaled_multiclass(
+        200, 30, n_classes=4, noise=0.0, coef=True, random_state=0
+    )
+    np.testing.assert_array_equal(y, np.argmax(X @ coef, axis=1))
+
+
+def test_published_graphs():
+    # The minimum on D is the constant of the authors' program, the one on E is the
+    # reference implementation's with this seed.
+    graph, values = make_lattice_labels(random_state=1)
+    assert _minimum(graph, values) == pytest.approx(-1045999575.2270696, rel=1e-14)
+    graph, y, X, truth = make_two_moons_graph(random_state=1)
+    assert _minimum(graph, np.where(y == -1, np.nan, y)) == pytest.approx(-716.9827, abs=5e-5)
+    assert np.count_nonzero(y != -1) == 100
+    np.testing.assert_array_equal(y[y != -1], truth[y != -1])
+    distance = np.hypot(*(X[truth == 1]).T), np.hypot(*(X[truth == 2] - [1, 0.5]).T)
+    assert np.sqrt(np.mean((np.r_[distance] - 1) ** 2)) == pytest.approx(0.2, abs=0.02)
+
+
+def _minimum(graph, values):
+    problem = GraphQuadratic.from_labels(graph, values)
+    return -0.5 * problem.b @ spsolve(problem.A.tocsc(), problem.b)
+
+
+def test_golden_graphs():
+    golden = np.load(DATA / "graphs.npz")
+    lattice, values = make_lattice_labels(12, 9, n_labelled=4, random_state=17)
+    np.testing.assert_array_equal(np.nan_to_num(values), golden["D_y"])
+    moons, y, X, truth = make_two_moons_graph(220, n_labelled=11, random_state=18)
+    np.testing.assert_array_equal(X, golden["E_points"])
+    np.testing.assert_array_equal(truth, golden["E_true"])
+    np.testing.assert_array_equal(np.where(y == -1, 0, y), golden["E_y"])
+    for case, graph, weight in (("D", lattice, 1e5), ("E", moons, 1.0)):
+        i, j = sparse.triu(graph).tocsr().nonzero()
+        order = np.lexsort((golden[f"{case}_W_j"], golden[f"{case}_W_i"]))
+        np.testing.assert_array_equal(i, golden[f"{case}_W_i"][order])
+        np.testing.assert_array_equal(j, golden[f"{case}_W_j"][order])
+        assert np.all(graph.data == weight)
+        assert (graph != graph.T).nnz == 0
+
+
+@pytest.mark.parametrize("make", GRAPHS)
+def test_graphs_refuse_more_labels_than_nodes(make):
+    with pytest.raises(ValueError, match="n_labelled must be at most"):
+        make(**{**SMALL[make], "n_labelled": 31})
+    with pytest.raises(ValueError, match="n_neighbors"):
+        make_two_moons_graph(5, n_labelled=1)

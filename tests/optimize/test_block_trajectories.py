@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
+from sparseopt.datasets import make_badly_scaled_classification
 from sparseopt.optimize import (
     L1,
     ElasticNet,
@@ -157,15 +157,8 @@ def test_too_few_steps_warn():
 
 @pytest.fixture(scope="module")
 def published_logistic_data():
-    """Data set B of the paper, in the authors' order of draws."""
-    random = np.random.RandomState(1)
-    X = random.randn(1000, 10_000) + 1
-    X *= 10 * random.randn(10_000)
-    X *= random.rand(1000, 10_000) < 10 * np.log(1000) / 1000
-    coef = random.randn(10_000) * (random.rand(10_000) < 0.1)
-    y = np.sign(X @ coef)
-    y[random.rand(1000) < 0.1] *= -1
-    return sparse.csc_array(X), y
+    """Data set B of the paper."""
+    return make_badly_scaled_classification(random_state=1)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

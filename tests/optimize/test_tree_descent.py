@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 from sklearn.exceptions import ConvergenceWarning
 
+from sparseopt.datasets import make_lattice_labels, make_two_moons_graph
 from sparseopt.optimize import GraphQuadratic, tree_block_descent
 
 DATA = Path(__file__).parents[1] / "data" / "bcd"
@@ -16,23 +17,19 @@ MINIMUM = {"D": -46672161.06479742, "E": -103.37242962951865}
 RULES = ["greedy-tree", "random-tree", "tree-partition", "coloring", "general"]
 
 
-def laplacian(n, edges, weight, labelled):
-    """Return the Laplacian among unlabelled nodes, and their weights to the labelled ones."""
-    i, j = np.asarray(edges).T
-    W = sparse.coo_array((np.full(i.size, weight), (i, j)), shape=(n, n))
-    W = (W + W.T).tocsr()
-    L = (sparse.diags_array(W.sum(axis=1)) - W).tocsr()
-    free = np.setdiff1d(np.arange(n), labelled)
-    return L[free][:, free], W[free][:, labelled], free
+def labelled_graph(case):
+    """Return the golden graph and its values, by the generator that it was made with."""
+    if case == "D":
+        return make_lattice_labels(12, 9, n_labelled=4, random_state=17)
+    graph, y, _, _ = make_two_moons_graph(220, n_labelled=11, random_state=18)
+    return graph, np.where(y == -1, np.nan, y)
 
 
 def golden_problem(case):
-    y = GOLDEN[f"{case}_y"]
-    edges = np.c_[GOLDEN[f"{case}_W_i"], GOLDEN[f"{case}_W_j"]].astype(int)
-    labelled = np.flatnonzero(y)
-    A, B, free = laplacian(y.size, edges, 1e5 if case == "D" else 1.0, labelled)
-    np.testing.assert_allclose(B @ y[labelled].astype(float), GOLDEN[f"{case}_b"], rtol=1e-12)
-    return GraphQuadratic(A, GOLDEN[f"{case}_b"]), free
+    graph, values = labelled_graph(case)
+    problem = GraphQuadratic.from_labels(graph, values)
+    np.testing.assert_allclose(problem.b, GOLDEN[f"{case}_b"], rtol=1e-12)
+    return problem, np.flatnonzero(np.isnan(values))
 
 
 def red_black(node, n_rows):
@@ -46,16 +43,9 @@ def combs(node, n_rows):
 
 def lattice_of_the_paper():
     """Return data set D of the paper and its minimum."""
-    rng = np.random.RandomState(1)
-    labelled = rng.choice(2500, 100, replace=False)
-    y = 10 * rng.randn(100)
-    node = np.arange(2500).reshape(50, 50)
-    edges = np.r_[
-        np.c_[node[:, :-1].ravel(), node[:, 1:].ravel()],
-        np.c_[node[:-1].ravel(), node[1:].ravel()],
-    ]
-    A, B, free = laplacian(2500, edges, 1e5, labelled)
-    return GraphQuadratic(A, B @ y), free, -1045999575.2270696
+    graph, values = make_lattice_labels(random_state=1)
+    free = np.flatnonzero(np.isnan(values))
+    return GraphQuadratic.from_labels(graph, values), free, -1045999575.2270696
 
 
 def gaps(problem, rule, minimum, max_iter):
@@ -237,6 +227,37 @@ def test_callback_stops():
 def test_bad_quadratics_are_refused(A, b, message):
     with pytest.raises(ValueError, match=message):
         GraphQuadratic(A, b)
+
+
+def test_quadratic_of_a_labelled_graph():
+    W = np.array([[5.0, 1, 0, 2], [1, 0, 3, 0], [0, 3, 0, 1], [2, 0, 1, 0]])
+    values = np.array([1.0, np.nan, np.nan, -2.0])
+    problem = GraphQuadratic.from_labels(W, values)
+    np.testing.assert_array_equal(problem.A.toarray(), [[4, -3], [-3, 4]])
+    np.testing.assert_array_equal(problem.b, [1, -2])
+
+    def energy(x):
+        full = np.r_[1.0, x, -2.0]
+        return np.sum(W * (full[:, None] - full) ** 2) / 4
+
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    difference = [energy(row) - problem.value(row) for row in x]
+    np.testing.assert_allclose(difference, energy([0.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("graph", "values", "message"),
+    [
+        (np.ones((3, 2)), [0, 1, np.nan], "square"),
+        (-np.ones((3, 3)), [0, 1, np.nan], ">= 0"),
+        (np.ones((3, 3)), [0, np.nan], "values"),
+        (np.ones((3, 3)), [0, np.inf, np.nan], "finite"),
+        (np.diag([1.0, 1.0, 1.0]), [0, 1, np.nan], "positive definite"),
+    ],
+)
+def test_bad_labelled_graphs_are_refused(graph, values, message):
+    with pytest.raises(ValueError, match=message):
+        GraphQuadratic.from_labels(graph, values)
 
 
 @pytest.mark.parametrize(
