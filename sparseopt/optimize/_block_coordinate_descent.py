@@ -93,8 +93,9 @@ class BlockDescent:
 
     def certify(self):
         """Return the optimality measure at the current point."""
-        residual = float(np.max(self.problem.subdifferential_distance(), initial=0.0))
-        return residual / self.problem.gradient_scale
+        problem = self.problem
+        residual = float(np.max(problem.subdifferential_distance(), initial=0.0))
+        return max(residual, problem.intercept_slope) / problem.gradient_scale
 
     def step(self):
         """Select a block, move it, and report."""
@@ -132,6 +133,7 @@ def block_coordinate_descent(
     *,
     loss=None,
     sample_weight=None,
+    fit_intercept=False,
     block_size="auto",
     partition="variable",
     selection="gsd",
@@ -146,11 +148,9 @@ def block_coordinate_descent(
 
     .. math::
 
-        \min_x \frac{1}{\sum_i s_i} \sum_i s_i \, \ell(y_i, (X x)_i)
+        \min_{x, b} \frac{1}{\sum_i s_i} \sum_i s_i \, \ell(y_i, (X x)_i + b)
         + \alpha \sum_j w_j \left(\rho |x_j| + \tfrac{1 - \rho}{2} x_j^2\right),
         \qquad x \ge 0 \text{ if the penalty is positive}
-
-    There is no intercept: append a column of ones to ``X``, with penalty weight 0.
 
     Parameters
     ----------
@@ -166,6 +166,10 @@ def block_coordinate_descent(
         The loss; half the mean squared error by default.
     sample_weight : ndarray of shape (n_samples,), optional
         Row weights :math:`s_i \ge 0`.
+    fit_intercept : bool, default=False
+        Whether the intercept b, one a class for a multinomial loss, is free and
+        unpenalised; otherwise it is zero. It minimises the objective after each step,
+        and every rule and update counts on that.
     block_size : int or "auto", default="auto"
         Number of variables in a block; at most all. ``"auto"`` is 10, except where
         larger blocks bring the superlinear finish: variable blocks of ``"gs"``, ``"gsd"``
@@ -195,7 +199,8 @@ def block_coordinate_descent(
         Largest number of block steps.
     tol : float, default=1e-6
         The run ends once the largest distance of a coordinate from stationarity is at
-        most ``tol`` times the largest partial derivative of the loss at zero.
+        most ``tol`` times the largest partial derivative of the loss at zero, or at the
+        best constant model. The derivative by the intercept counts.
     callback : callable, optional
         Called after each step as SciPy's optimizers do; ``StopIteration`` ends the run.
     random_state : None, int, RandomState or Generator, default=None
@@ -206,7 +211,8 @@ def block_coordinate_descent(
     result : OptimizeResult
         ``x`` of shape (n_variables,): for a multinomial loss ``n_variables = n_features *
         n_classes``, and ``x.reshape(n_features, n_classes)`` holds the coefficients;
-        ``fun``; ``kkt`` (the largest distance from stationarity); ``certificate`` (the
+        ``intercept``, a float, or for a multinomial loss an array of shape (n_classes,) and
+        mean zero; ``fun``; ``kkt`` (the largest distance from stationarity); ``certificate`` (the
         same, relative); ``nit`` (block steps); ``active_set`` (the nonzero variables) and
         ``active_set_iteration`` (the step after which that set no longer changed);
         ``success``, ``status``, ``message`` and ``history`` (``iteration``, ``time``,
@@ -243,7 +249,7 @@ def block_coordinate_descent(
         check_at_least_one(block_size, "block_size")
     check_at_least_one(max_iter, "max_iter")
     check_nonnegative(tol, "tol")
-    problem = pose(X, y, loss, penalty, sample_weight)
+    problem = pose(X, y, loss, penalty, sample_weight, fit_intercept)
     update = _check_update(update, problem)
     partition = _check_partition(partition, problem)
     block_size, largest = _block_sizes(block_size, selection, update)
@@ -265,7 +271,7 @@ def block_coordinate_descent(
         return _run(state, max_iter, tol, callback)
 
 
-def pose(X, y, loss, penalty, sample_weight):
+def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
     """Validate the data and return the :class:`BlockProblem` at zero."""
     curvature = getattr(loss, "curvature", None)
     operations = getattr(loss, "operations", frozenset())
@@ -295,7 +301,7 @@ def pose(X, y, loss, penalty, sample_weight):
             raise ValueError("y must hold at least two classes for MultinomialLoss, got one.")
     if sample_weight is not None:
         sample_weight = sample_weight.astype(np.float64)
-    return BlockProblem(X, y, loss, penalty, sample_weight, n_classes)
+    return BlockProblem(X, y, loss, penalty, sample_weight, n_classes, fit_intercept)
 
 
 def _run(state, max_iter, tol, callback):
@@ -310,11 +316,14 @@ def _run(state, max_iter, tol, callback):
         method=METHOD,
         certificate_name="relative distance from stationarity",
     )
-    if result.status != Status.NON_FINITE:  # the last point has the smallest objective
-        if not problem.gradient_is_exact:
-            problem.refresh()
-        result.x, result.fun = problem.x.copy(), problem.objective
-        result.certificate = state.certify()
+    if result.status == Status.NON_FINITE:
+        problem.move_to(result.x)
+    elif not problem.gradient_is_exact:  # the last point has the smallest objective
+        problem.refresh()
+    result.x, result.fun, result.intercept = problem.x.copy(), problem.objective, problem.intercept
+    if problem.multinomial:  # the loss ignores a constant that all classes share
+        result.intercept = result.intercept - np.mean(result.intercept)
+    result.certificate = state.certify()
     result.kkt = result.certificate * problem.gradient_scale
     result.active_set = np.flatnonzero(result.x)
     result.active_set_iteration = state.frozen_at

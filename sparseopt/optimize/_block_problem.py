@@ -17,17 +17,21 @@ and for k classes, x (n_features, k) flattened with index ``feature * k + class`
 
 The ridge term counts as part of the smooth function: it adds to every diagonal.
 
+With ``fit_intercept``, ``z = A x + b`` and f is the minimum over b, one intercept a class,
+which is not penalised. Then ``f`` still has the gradient ``A' (slopes)``, and the bounds hold
+with columns from which their means, weighted by s, are subtracted.
+
 Nutini, Laradji, Schmidt (2022). Let's Make Block Coordinate Descent Converge Faster.
 JMLR 23(131).
 """
 
 import functools
-from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 from scipy.special import softmax
 
+from sparseopt.optimize._block_model import Block
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._kernels import blocks as kernels
 from sparseopt.optimize._losses import HuberLoss, MultinomialLoss
@@ -35,16 +39,7 @@ from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 
 LARGEST_CACHE = 2**24  # numbers, 128 MiB
 LEAST_CURVATURE = 1e-3  # share of the bound
-
-
-@dataclass(frozen=True)
-class Step:
-    """A proposed change ``x_b + d`` of one block, and what it leads to."""
-
-    block: "Block"
-    change: np.ndarray
-    predictions: np.ndarray
-    objective: float
+INTERCEPT_ROUNDS = 20
 
 
 class BlockProblem:
@@ -64,11 +59,15 @@ class BlockProblem:
         Row weights.
     n_classes : int, optional
         Number of classes of a multinomial loss.
+    fit_intercept : bool, default=False
+        Whether the intercept is free.
 
     Attributes
     ----------
     x : ndarray of shape (n_variables,)
         Current point, ``n_variables = n_features * n_classes``.
+    intercept : float or ndarray of shape (n_classes,)
+        The intercept, which minimises the objective at ``x`` if it is free.
     objective : float
         F(x).
     lipschitz : ndarray of shape (n_variables,)
@@ -79,8 +78,11 @@ class BlockProblem:
         Whether the gradient is free of the rounding errors of earlier steps.
     """
 
-    def __init__(self, X, y, loss, penalty=None, sample_weight=None, n_classes=None):
-        design = make_design(X.astype(np.float64, copy=False))
+    def __init__(
+        self, X, y, loss, penalty=None, sample_weight=None, n_classes=None, fit_intercept=False
+    ):
+        X = X.astype(np.float64, copy=False)
+        design = make_design(X)
         self.matrix, self._transposed = design.matrix, design.matrix.T
         self.y, self.loss, self.sample_weight = y, loss, sample_weight
         self.multinomial = isinstance(loss, MultinomialLoss)
@@ -91,7 +93,15 @@ class BlockProblem:
         self.shares = weights / np.sum(weights)
         self.total_weight = float(np.sum(weights))
         self._set_penalty(penalty)
-        norms = np.repeat(_weighted_squares(self.matrix, self.shares), self.n_classes)
+        self.fit_intercept = fit_intercept
+        self.intercept = np.zeros(self.n_classes) if self.multinomial else 0.0
+        if fit_intercept:
+            self.intercept = loss.best_constant(y, sample_weight)
+            centred = make_design(X, sample_weight=sample_weight, fit_intercept=True)
+            self.means, squares = centred.mean, centred.column_norms_squared / self.total_weight
+        else:
+            squares = _weighted_squares(self.matrix, self.shares)
+        norms = np.repeat(squares, self.n_classes)
         self.lipschitz = loss.lipschitz(norms, 1.0) + self.ridge
         self.usable = np.flatnonzero((self.lipschitz > 0) & np.isfinite(self.l1))
         self._bound_columns = BoundColumns(self)
@@ -120,13 +130,17 @@ class BlockProblem:
         self.x = np.where(usable, x, 0.0)
         self._set_predictions(self.predict(self.x))
         self.objective = self._objective(self.predictions, self._penalty(slice(None), self.x))
+        self._minimize_over_intercept()
 
     def refresh(self):
         """Recompute the predictions, which collect rounding errors."""
         self.move_to(self.x)
 
     def predict(self, x):
-        """Return ``A x``, of shape (n_samples,) or (n_samples, n_classes)."""
+        """Return ``A x + b``, of shape (n_samples,) or (n_samples, n_classes)."""
+        return self._image(x) + self.intercept
+
+    def _image(self, x):
         return self.matrix @ (x.reshape(self.n_features, -1) if self.multinomial else x)
 
     def correlate(self, residual):
@@ -156,6 +170,62 @@ class BlockProblem:
         return self._curvatures
 
     @property
+    def model_curvatures(self):
+        """The curvatures of Newton's model, those of a Huber loss kept from vanishing.
+
+        Samples on its linear parts have none: Newton's system would be singular.
+        """
+        if not isinstance(self.loss, HuberLoss):
+            return self.curvatures
+        return (1 - LEAST_CURVATURE) * self.curvatures + LEAST_CURVATURE * self.shares
+
+    def intercept_hessian(self, curvatures):
+        """Return the second derivatives by the intercepts, (n_classes, n_classes)."""
+        if not self.multinomial:
+            return np.array([[float(np.sum(curvatures))]])
+        mass = self.shares[:, None] * self.probabilities
+        return np.diag(mass.sum(axis=0)) - mass.T @ self.probabilities
+
+    @property
+    def intercept_slope(self):
+        """The largest derivative by an intercept; zero if there is none that is free."""
+        if not self.fit_intercept:
+            return 0.0
+        return float(np.max(np.abs(np.sum(self.slopes, axis=0))))
+
+    def _minimize_over_intercept(self):
+        """Take Newton steps in the intercept, or those of the bound where Newton's ascend."""
+        for _ in range(INTERCEPT_ROUNDS if self.fit_intercept else 0):
+            slopes = np.atleast_1d(np.sum(self.slopes, axis=0))
+            if np.all(np.abs(slopes) <= 10 * np.finfo(float).eps * np.sum(np.abs(self.slopes))):
+                return
+            hessian = self.intercept_hessian(self.model_curvatures)
+            newton = -np.linalg.pinv(hessian, hermitian=True) @ slopes
+            if not self._shift_intercept(newton, slopes):
+                if not self._shift_intercept(-slopes / self.loss.curvature, slopes):
+                    return  # rounding forbids more
+
+    def _shift_intercept(self, change, slopes):
+        """Change the intercept if that lowers the loss, or the slope where it is level."""
+        change = change if self.multinomial else float(change[0])
+        before = self.loss.value(self.y, self.predictions, self.sample_weight)
+        predictions = self.predictions + change
+        gain = before - self.loss.value(self.y, predictions, self.sample_weight)
+        rounding = 10 * np.finfo(float).eps * abs(before)
+        if abs(gain) <= rounding:
+            new = np.sum(self.loss.gradient(self.y, predictions, self.sample_weight), axis=0)
+            if not np.max(np.abs(new)) < 0.5 * np.max(np.abs(slopes)):
+                return False
+        elif not gain > 0:
+            return False
+        exact = self.gradient_is_exact
+        self._set_predictions(predictions)
+        self.gradient_is_exact = exact
+        self.intercept = self.intercept + change
+        self.objective -= gain
+        return True
+
+    @property
     def probabilities(self):
         """The class probabilities of a multinomial loss, once a point."""
         if self._probabilities is None:
@@ -176,7 +246,8 @@ class BlockProblem:
         if self.positive:  # rounding must not leave the constraint
             self.x[indices] = np.maximum(self.x[indices], 0.0)
         self._set_predictions(step.predictions)
-        self.objective = step.objective
+        self.intercept, self.objective = step.intercept, step.objective
+        self._minimize_over_intercept()
         if gradient is not None and self.is_quadratic and self._bound_columns.hold(indices):
             self._gradient = gradient + self.bound_product(indices, step.change)
             self.gradient_is_exact = False
@@ -214,7 +285,7 @@ class BlockProblem:
         return self._multiply_bound(indices, d)
 
     def _multiply_bound(self, indices, d):
-        image = self._bound_times(self.block(indices).predict(d))
+        image = self._bound_times(self.block(indices).raw_predict(d))
         if self._rows is None:
             product = self.correlate(image)
         else:
@@ -222,8 +293,14 @@ class BlockProblem:
             matrix, residual = self._rows, image.reshape(self.n_samples, -1)
             kernels.correlate_rows(matrix.data, matrix.indices, matrix.indptr, residual, product)
             product = product.ravel()
+        self._centre(product, image)
         product[indices] += self.ridge[indices] * d
         return product
+
+    def _centre(self, product, image):
+        """Subtract from ``A' image`` what the means of the columns contribute."""
+        if self.fit_intercept:
+            product -= np.ravel(np.multiply.outer(self.means, np.sum(image, axis=0)))
 
     @functools.cached_property
     def _rows(self):
@@ -232,7 +309,10 @@ class BlockProblem:
 
     def bound_times(self, d):
         """Return the global bound on the Hessian times the full vector ``d``."""
-        return self.correlate(self._bound_times(self.predict(d))) + self.ridge * d
+        image = self._bound_times(self._image(d))
+        product = self.correlate(image)
+        self._centre(product, image)
+        return product + self.ridge * d
 
     def _bound_times(self, z):
         if self.multinomial:
@@ -298,143 +378,6 @@ class BoundColumns:
             self._slots[index] = self._used
             self._used += 1
         return self._rows[self._slots[indices]]
-
-
-class Block:
-    """Some variables of a problem at its current point.
-
-    Attributes
-    ----------
-    indices : ndarray of int
-        The variables, in increasing order.
-    """
-
-    def __init__(self, problem, indices):
-        self.problem, self.indices = problem, indices
-        self.classes = indices % problem.n_classes
-        self.x = problem.x[indices]
-        self.l1, self.ridge = problem.l1[indices], problem.ridge[indices]
-        self.lipschitz = problem.lipschitz[indices]
-
-    @functools.cached_property
-    def columns(self):
-        """The column of the design that belongs to each variable, (n_samples, n)."""
-        matrix, features = self.problem.matrix, self.indices // self.problem.n_classes
-        if not sparse.issparse(matrix):
-            return matrix[:, features]
-        columns = np.zeros((self.problem.n_samples, features.size), order="F")
-        kernels.gather_columns(matrix.data, matrix.indices, matrix.indptr, features, columns)
-        return columns
-
-    @functools.cached_property
-    def gradient(self):
-        """The gradient of the smooth part with respect to the block."""
-        problem = self.problem
-        if problem._gradient is not None:
-            return problem._gradient[self.indices]
-        if problem.multinomial:
-            slopes = problem.slopes[:, self.classes]
-            return np.einsum("ij,ij->j", self.columns, slopes) + self.ridge * self.x
-        return problem.slopes @ self.columns + self.ridge * self.x
-
-    @property
-    def table(self):
-        """The penalty as block models see it: the ridge is part of their Hessian."""
-        return np.array([self.l1, np.zeros_like(self.l1)])
-
-    def hessian_bound(self):
-        """Return H_b, which bounds the Hessian block everywhere."""
-        problem = self.problem
-        gram = self.columns.T @ (problem.shares[:, None] * self.columns)
-        if problem.multinomial:
-            count = min(problem.n_classes, np.unique(self.classes).size + 1)
-            gram *= 0.5 * ((self.classes[:, None] == self.classes) - 1.0 / count)
-        else:
-            gram *= problem.loss.curvature
-        gram[np.diag_indices_from(gram)] += self.ridge
-        return gram
-
-    def model_hessian(self):
-        """Return the Hessian block, with the curvature of a Huber loss kept from vanishing.
-
-        Samples on its linear parts have none: Newton's system would be singular.
-        """
-        if not isinstance(self.problem.loss, HuberLoss):
-            return self.hessian()
-        return (1 - LEAST_CURVATURE) * self.hessian() + LEAST_CURVATURE * self.hessian_bound()
-
-    def hessian(self):
-        """Return the Hessian block of the smooth part at the current point."""
-        problem = self.problem
-        if problem.multinomial:
-            mass = problem.probabilities[:, self.classes] * self.columns
-            scaled = mass * problem.shares[:, None]
-            same = self.classes[:, None] == self.classes
-            hessian = same * (scaled.T @ self.columns) - scaled.T @ mass
-        else:
-            hessian = self.columns.T @ (problem.curvatures[:, None] * self.columns)
-        hessian[np.diag_indices_from(hessian)] += self.ridge
-        return hessian
-
-    def predict(self, d):
-        """Return the change of the predictions that the change ``d`` of the block brings."""
-        problem = self.problem
-        if not problem.multinomial:
-            return self.columns @ d
-        change = np.zeros_like(problem.predictions)
-        for label in np.unique(self.classes):
-            of_class = self.classes == label
-            change[:, label] = self.columns[:, of_class] @ d[of_class]
-        return change
-
-    def penalty(self, x):
-        """Return the penalty of the block at ``x``, ridge included."""
-        return self.problem._penalty(self.indices, x)
-
-    def l1_change(self, new):
-        """Return by how much the l1 part grows from the current point to ``new``."""
-        sign = np.where(self.x != 0, np.sign(self.x), np.sign(new))
-        crossing = sign * new < 0
-        return float(
-            self.l1 @ np.where(crossing, np.abs(new) - np.abs(self.x), sign * (new - self.x))
-        )
-
-    def step(self, d, prediction_change=None):
-        """Return the :class:`Step` that changes the block by ``d``."""
-        problem = self.problem
-        if prediction_change is None:
-            prediction_change = self.predict(d)
-        predictions = problem.predictions + prediction_change
-        x = problem.x.copy()
-        x[self.indices] += d
-        objective = problem._objective(predictions, problem._penalty(slice(None), x))
-        return Step(self, d, predictions, objective)
-
-
-def factorize(H):
-    """Return the Cholesky factor of H for ``cho_solve``, or None if H is singular."""
-    try:
-        factor = linalg.cho_factor(H, lower=True, check_finite=False)
-    except linalg.LinAlgError:
-        return None
-    smallest = 10 * len(H) * np.finfo(float).eps * np.max(np.diagonal(H))
-    return factor if np.min(np.diagonal(factor[0])) ** 2 > smallest else None
-
-
-def solve_semidefinite(H, rhs):
-    """Solve ``H d = rhs`` by Cholesky, or with the pseudo-inverse if H is singular."""
-    factor = factorize(H)
-    if factor is not None:
-        return linalg.cho_solve(factor, rhs, check_finite=False)
-    values, vectors = spectrum(H)
-    return vectors @ ((vectors.T @ rhs) / values)
-
-
-def spectrum(H):
-    """Return the eigenvalues of H above rounding, in increasing order, and their vectors."""
-    values, vectors = np.linalg.eigh(H)
-    kept = values > max(len(H), 10) * np.finfo(float).eps * max(values[-1], 0.0)
-    return values[kept], vectors[:, kept]
 
 
 def _weighted_squares(matrix, shares):

@@ -23,7 +23,7 @@ import itertools
 
 import numpy as np
 
-from sparseopt.optimize._block_problem import solve_semidefinite, spectrum
+from sparseopt.optimize._block_model import solve_semidefinite, spectrum
 from sparseopt.optimize._block_updates import minimize_model
 
 GREEDY = frozenset({"gs", "gsl", "gsd", "gsq", "gsq-iht", "mi"})

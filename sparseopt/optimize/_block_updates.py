@@ -1,6 +1,6 @@
 r"""What one step of block coordinate descent does with its block.
 
-Each rule takes a :class:`~sparseopt.optimize._block_problem.Block`, the variables b at the
+Each rule takes a :class:`~sparseopt.optimize._block_model.Block`, the variables b at the
 current point x, and returns a step ``x_b + d``. With g_b the block of the gradient, H_b the
 bound on the Hessian block, L_b its largest eigenvalue and h the l1 part or the constraint:
 
@@ -27,7 +27,7 @@ import math
 import numpy as np
 from scipy import linalg
 
-from sparseopt.optimize._block_problem import factorize, solve_semidefinite
+from sparseopt.optimize._block_model import factorize, solve_semidefinite
 from sparseopt.optimize._kernels import blocks as kernels
 
 SUFFICIENT_NEWTON = 1e-10  # shares of the predicted decrease that a line search asks for
@@ -57,12 +57,12 @@ def newton_update(block):
     slope = float(block.gradient @ direction)
     if not slope < 0:
         return gradient_update(block)
-    image = block.predict(direction)
+    image, shift = block.model_image(direction)
     start = block.problem.objective
     trials: list[tuple[float, float]] = []
     length = 1.0
     while length > SMALLEST_STEP:
-        step = block.step(length * direction, length * image)
+        step = block.step(length * direction, length * image, length * shift)
         if step.objective <= start + SUFFICIENT_NEWTON * length * slope + _rounding(start):
             return step
         trials.append((length, step.objective - start))
@@ -88,11 +88,11 @@ def prox_newton_update(block):
     slope = float(block.gradient @ direction) + block.l1_change(block.x + direction)
     if not slope < 0:
         return prox_gradient_update(block)
-    image = block.predict(direction)
+    image, shift = block.model_image(direction)
     start = block.problem.objective
     length = 1.0
     while length > SMALLEST_STEP:
-        step = block.step(length * direction, length * image)
+        step = block.step(length * direction, length * image, length * shift)
         if step.objective <= start + SUFFICIENT * length * slope + _rounding(start):
             return step
         length *= 0.5
@@ -128,7 +128,7 @@ def two_metric_update(block):
         new[kinked & (sign * new <= 0)] = 0.0
         change = new - block.x
         decrease = length * newton_slope + float(slope[held] @ change[held])
-        step = block.step(change)
+        step = block.step(change, *block.model_image(change))
         if step.objective <= start + SUFFICIENT * decrease + _rounding(start):
             return step
         length *= 0.5

@@ -14,7 +14,7 @@ from sparseopt.optimize import (
     SquaredLoss,
 )
 from sparseopt.optimize._block_coordinate_descent import pose
-from sparseopt.optimize._block_problem import solve_semidefinite, spectrum
+from sparseopt.optimize._block_model import solve_semidefinite, spectrum
 
 LOSSES = {
     "squared": SquaredLoss(),
