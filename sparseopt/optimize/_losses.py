@@ -2,8 +2,9 @@
 
 Each loss is ``sum_i s_i f(y_i, z_i) / sum_i s_i`` with predictions z and sample weights
 s. Derivatives are with respect to the predictions. ``check_target`` says which targets
-a loss accepts; the other methods rely on a target that passed it. The same functions
-stand, by code and parameter, in ``sparseopt.optimize._kernels.losses``.
+a loss accepts; the other methods check shapes and weights, and rely on a target that
+passed it. The same functions stand, by code and parameter, in
+``sparseopt.optimize._kernels.losses``.
 """
 
 import math
@@ -30,6 +31,7 @@ class _Loss:
 
     kernel_code: ClassVar[int]
     curvature: ClassVar[float]  # supremum of the second derivative, inf if unbounded
+    _ndim: ClassVar[int] = 1  # of the predictions
     operations: ClassVar[frozenset] = frozenset(
         {
             "value",
@@ -49,14 +51,17 @@ class _Loss:
 
     def value(self, y, predictions, sample_weight=None):
         """Return the loss of ``predictions`` (n_samples,)."""
+        y, predictions, sample_weight = self._checked(y, predictions, sample_weight)
         return _weighted_mean(self._losses(y, predictions), sample_weight)
 
     def gradient(self, y, predictions, sample_weight=None):
         """Return the gradient with respect to ``predictions``."""
+        y, predictions, sample_weight = self._checked(y, predictions, sample_weight)
         return _weigh(self._derivatives(y, predictions), sample_weight)
 
     def hessian_diagonal(self, y, predictions, sample_weight=None):
         """Return the diagonal of the Hessian with respect to ``predictions``."""
+        y, predictions, sample_weight = self._checked(y, predictions, sample_weight)
         return _weigh(self._curvatures(y, predictions), sample_weight)
 
     def conjugate(self, y, slopes, sample_weight=None):
@@ -65,6 +70,7 @@ class _Loss:
         ``slopes`` :math:`v` (n_samples,) are derivatives of single samples, without the
         share of the sample; the value is infinite where no prediction has that slope.
         """
+        y, slopes, sample_weight = self._checked(y, slopes, sample_weight, "slopes")
         return _weighted_mean(self._conjugates(y, slopes), sample_weight)
 
     def lipschitz(self, column_norms_squared, total_weight):
@@ -72,7 +78,11 @@ class _Loss:
 
         ``column_norms_squared`` are those of the weighted rows, ``sum_i s_i X_ij^2``.
         """
-        return self.curvature * column_norms_squared / total_weight
+        norms = np.asarray(column_norms_squared)
+        # The constant of an empty column is 0, also where the curvature is infinite.
+        bounds = np.zeros(norms.shape, np.result_type(norms, np.float32))
+        np.multiply(self.curvature, norms, out=bounds, where=norms > 0)
+        return bounds / total_weight
 
     def check_target(self, y):
         """Return ``y`` as an array of shape (n_samples,) if this loss accepts it.
@@ -83,6 +93,27 @@ class _Loss:
             If it does not.
         """
         return self._real_target(y)
+
+    def _checked(self, y, predictions, sample_weight, name="predictions"):
+        """Return arrays whose shapes fit, so that nothing is broadcast."""
+        y, predictions = np.asarray(y), np.asarray(predictions)
+        if y.ndim != 1 or predictions.ndim != self._ndim or len(predictions) != len(y):
+            accepted = "(n_samples,)" if self._ndim == 1 else "(n_samples, n_classes)"
+            raise ValueError(
+                f"y must have shape (n_samples,) and {name} {accepted} for "
+                f"{type(self).__name__}, got {y.shape} and {predictions.shape}."
+            )
+        if sample_weight is None:
+            return y, predictions, None
+        sample_weight = np.asarray(sample_weight)
+        if sample_weight.shape != y.shape:
+            raise ValueError(
+                f"sample_weight must have shape {y.shape}, one entry a sample, got "
+                f"{sample_weight.shape}."
+            )
+        if not (np.all(sample_weight >= 0) and np.any(sample_weight > 0)):
+            raise ValueError("sample_weight must be >= 0 with a positive sum.")
+        return y, predictions, sample_weight
 
     def _real_target(self, y):
         y = np.asarray(y)
@@ -192,10 +223,13 @@ class LogisticLoss(_Loss):
         ValueError
             If only one label has weight, and the loss decreases forever.
         """
-        mean = float(np.average(y, weights=sample_weight))
-        if abs(mean) == 1:
-            raise ValueError(f"y must hold both labels, -1 and +1, got only {mean:g}.")
-        return math.log1p(mean) - math.log1p(-mean)
+        # Totals of each label keep the digits that their mean would lose if one is rare.
+        weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
+        positive, negative = float(np.sum(weights[y > 0])), float(np.sum(weights[y < 0]))
+        if not (positive > 0 and negative > 0):
+            label = 1 if positive > 0 else -1
+            raise ValueError(f"y must hold both labels, -1 and +1, got only {label}.")
+        return math.log(positive) - math.log(negative)
 
     def _losses(self, y, z):
         return np.logaddexp(0, -y * z)
@@ -233,6 +267,7 @@ class MultinomialLoss(_Loss):
 
     kernel_code: ClassVar[int] = MULTINOMIAL
     curvature: ClassVar[float] = 0.5  # of a row's Hessian diag(p) - p p'
+    _ndim: ClassVar[int] = 2
 
     def check_target(self, y, n_classes=None):
         """Return ``y`` as an integer array of shape (n_samples,) if it holds labels.
@@ -245,7 +280,7 @@ class MultinomialLoss(_Loss):
             If ``y`` holds anything else.
         """
         y = self._real_target(y)
-        limit = math.inf if n_classes is None else n_classes
+        limit = np.iinfo(np.intp).max if n_classes is None else n_classes
         wrong = (y != np.floor(y)) | (y < 0) | (y >= limit)
         if wrong.any():
             accepted = "0, 1, ..." if n_classes is None else f"0, ..., {n_classes - 1}"
@@ -327,6 +362,8 @@ class HuberLoss(_Loss):
     def __post_init__(self):
         if not check_nonnegative(self.delta, "delta") > 0:
             raise ValueError(f"delta must be > 0, got {self.delta!r}.")
+        # A NumPy float64 would turn single precision into double.
+        object.__setattr__(self, "delta", float(self.delta))
 
     @property
     def kernel_parameter(self):
@@ -335,14 +372,18 @@ class HuberLoss(_Loss):
 
     def best_constant(self, y, sample_weight=None):
         """Return the constant prediction with the smallest loss."""
-        lowest, highest = float(np.min(y)), float(np.max(y))
-        if lowest == highest:
+        y = np.asarray(y, dtype=float)
+        lowest, width = float(np.min(y)), float(np.ptp(y))
+        if width == 0:
             return lowest
+        # In units of the range, products of slopes neither overflow nor vanish.
+        y, delta = (y - lowest) / width, self.delta / width
 
         def slope(constant):
-            return float(np.sum(self.gradient(y, constant, sample_weight)))
+            derivatives = np.clip(constant - y, -delta, delta) / min(delta, 1)
+            return float(np.sum(_weigh(derivatives, sample_weight)))
 
-        return float(optimize.brentq(slope, lowest, highest, xtol=1e-15 * (highest - lowest)))
+        return lowest + width * float(optimize.brentq(slope, 0, 1, xtol=1e-15))
 
     def _losses(self, y, z):
         modulus = np.abs(y - z)

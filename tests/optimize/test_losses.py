@@ -329,3 +329,73 @@ def test_labels_must_lie_below_the_number_of_classes():
 def test_bad_deltas_are_refused(delta, error):
     with pytest.raises(error, match="delta"):
         HuberLoss(delta)
+
+
+@by_name(LOSSES)
+def test_shapes_that_would_broadcast_are_refused(loss):
+    y, z, weights = make_data(loss)
+    derivatives = loss.gradient(y, z)
+    for method, argument in (
+        (loss.value, z),
+        (loss.gradient, z),
+        (loss.hessian_diagonal, z),
+        (loss.conjugate, derivatives),
+    ):
+        for wrong in (argument[:1], argument[..., None], argument.ravel()[0]):
+            with pytest.raises(ValueError, match=r"y must have shape \(n_samples,\) and"):
+                method(y, wrong)
+        with pytest.raises(ValueError, match="sample_weight must have shape"):
+            method(y, argument, weights[:1])
+        for bad in (-weights, 0 * weights, np.where(np.arange(9) == 4, np.nan, weights)):
+            with pytest.raises(ValueError, match="sample_weight must be >= 0"):
+                method(y, argument, bad)
+
+
+@by_name(LOSSES)
+def test_lists_are_arrays(loss):
+    y, z, weights = make_data(loss)
+    for method in (loss.value, loss.gradient, loss.hessian_diagonal):
+        actual = method(y.tolist(), z.tolist(), weights.tolist())
+        np.testing.assert_array_equal(actual, method(y, z, weights))
+
+
+def test_huber_of_a_numpy_delta_keeps_single_precision():
+    y, z = np.array([0.0, 3.0], np.float32), np.zeros(2, np.float32)
+    loss = HuberLoss(np.float64(1.35))
+    assert loss.gradient(y, z).dtype == np.float32
+    assert loss == HuberLoss(1.35)
+
+
+def test_best_constant_of_a_rare_label():
+    y = np.ones(1_000_000, np.float32)
+    y[:3] = -1
+    odds = math.log(999_997 / 3)
+    assert LogisticLoss().best_constant(y) == pytest.approx(odds, rel=1e-14)
+    weights = np.ones_like(y)
+    assert LogisticLoss().best_constant(y, weights) == pytest.approx(odds, rel=1e-14)
+    rare = LogisticLoss().best_constant(np.array([1.0, -1.0]), np.array([1.0, 1e-20]))
+    assert rare == pytest.approx(math.log(1e20), rel=1e-14)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-100, 1e300])
+def test_huber_best_constant_at_any_scale(scale):
+    y = np.array([0.0, 1.0, 2.0, 40.0])
+    loss = HuberLoss(1.35 * scale)
+    # Clipped slopes of the first and last cancel: the others leave their midpoint.
+    assert loss.best_constant(scale * y) / scale == pytest.approx(1.5, rel=1e-12)
+
+
+def test_huber_best_constant_of_targets_that_nearly_agree():
+    y = np.array([0.0, 1e-310])
+    assert 0 <= HuberLoss().best_constant(y) <= 1e-310
+
+
+@by_name(LOSSES)
+def test_an_empty_column_has_the_lipschitz_constant_zero(loss):
+    assert loss.lipschitz(np.array([0.0, 1.0]), 2.0)[0] == 0
+    assert loss.lipschitz(np.array([0, 4]), 2)[1] > 0
+
+
+def test_labels_beyond_the_integers_are_refused():
+    with pytest.raises(ValueError, match="integer labels"):
+        MultinomialLoss().check_target([0.0, 1e300])
