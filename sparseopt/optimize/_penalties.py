@@ -52,6 +52,8 @@ class ElasticNet:
         check_nonnegative(self.alpha, "alpha")
         if not check_nonnegative(self.l1_ratio, "l1_ratio") <= 1:
             raise ValueError(f"l1_ratio must be between 0 and 1, got {self.l1_ratio!r}.")
+        if not isinstance(self.positive, (bool, np.bool_)):
+            raise TypeError(f"positive must be a bool, got {self.positive!r}.")
         if self.weights is not None:
             weights = check_penalty_weights(self.weights, np.size(self.weights))
             weights.setflags(write=False)
@@ -64,7 +66,8 @@ class ElasticNet:
 
     def kernel_table(self, n_features, dtype=np.float64):
         """Return the array (2, n_features) of l1 and ridge weights."""
-        weights = check_penalty_weights(self.weights, n_features, dtype=dtype)
+        # In double precision, since a weight alone may leave the range of float32.
+        weights = check_penalty_weights(self.weights, n_features)
         table = np.zeros((2, n_features), dtype=dtype)
         finite = np.isfinite(weights)
         table[0, finite] = self.alpha * self.l1_ratio * weights[finite]
@@ -74,7 +77,7 @@ class ElasticNet:
 
     def value(self, x):
         """Return the penalty of ``x``; inf outside the constraints."""
-        x = np.asarray(x)
+        x = self._checked(x)
         l1, ridge = self.kernel_table(x.size)
         if self.positive and np.any(x < 0):
             return np.inf
@@ -84,12 +87,12 @@ class ElasticNet:
 
     def prox(self, x, step):
         r"""Return :math:`\arg\min_z \|z - x\|^2/2 + \mathrm{step}\cdot\mathrm{penalty}(z)`."""
-        x = np.asarray(x)
-        if self.positive and np.iscomplexobj(x):
-            raise ValueError("positive=True needs real data, got complex values.")
+        x, step = self._checked(x), check_nonnegative(step, "step")
         l1, ridge = self.kernel_table(x.size)
         modulus = np.maximum(x, 0) if self.positive else np.abs(x)
-        shrunk = np.maximum(modulus - step * l1, 0) / (1 + step * ridge)
+        excluded = np.isinf(l1)  # also by a step of zero
+        threshold = np.where(excluded, np.inf, step * np.where(excluded, 0, l1))
+        shrunk = np.maximum(modulus - threshold, 0) / (1 + step * ridge)
         phase = np.divide(
             x, modulus, out=np.zeros(x.shape, np.result_type(x, float)), where=modulus > 0
         )
@@ -100,7 +103,8 @@ class ElasticNet:
 
         It is infinite where ``x`` violates a constraint.
         """
-        x, gradient = np.asarray(x), np.asarray(gradient)
+        x, gradient = self._checked(x), self._checked(gradient, "gradient")
+        _check_same_shape(x, gradient)
         l1, ridge = self.kernel_table(x.size)
         smooth = gradient + ridge * x
         outside = -smooth if self.positive else np.abs(smooth)
@@ -116,15 +120,23 @@ class ElasticNet:
         """Return the smallest alpha for which ``x = 0`` is optimal.
 
         Unpenalised features must already have been fitted, so that their gradient
-        vanishes; they do not count.
+        vanishes; they do not count. It is infinite for a ridge penalty (``l1_ratio=0``),
+        unless the gradient is zero.
         """
-        gradient = -np.asarray(gradient_at_zero)
+        gradient = -self._checked(gradient_at_zero, "gradient_at_zero")
         slope = np.maximum(gradient, 0) if self.positive else np.abs(gradient)
-        weights = check_penalty_weights(self.weights, slope.size) * self.l1_ratio
-        counted = (weights > 0) & np.isfinite(weights)
+        weights = check_penalty_weights(self.weights, slope.size)
+        counted = (weights > 0) & np.isfinite(weights) & (slope != 0)
         if not counted.any():
             return 0.0
-        return float(np.max(slope[counted] / weights[counted]))
+        with np.errstate(divide="ignore", over="ignore"):  # infinity is the right limit
+            return float(np.max(slope[counted] / weights[counted] / self.l1_ratio))
+
+    def _checked(self, x, name="x"):
+        x = _vector(x, name)
+        if self.positive and np.iscomplexobj(x):
+            raise ValueError("positive=True needs real data, got complex values.")
+        return x
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,13 +244,14 @@ class Box:
 
     def value(self, x):
         """Return 0 within the bounds, inf outside."""
-        x = _real(x, "Box")
+        x = _real(x)
         lower, upper = self.kernel_table(x.size)
         return 0.0 if np.all((lower <= x) & (x <= upper)) else np.inf
 
     def prox(self, x, step):
-        """Return the projection of ``x`` onto the bounds, whatever the ``step``."""
-        x = _real(x, "Box")
+        """Return the projection of ``x`` onto the bounds, whatever the ``step`` >= 0."""
+        x = _real(x)
+        check_nonnegative(step, "step")
         return np.clip(x, *self.kernel_table(x.size))
 
     def subdifferential_distance(self, x, gradient):
@@ -246,11 +259,12 @@ class Box:
 
         It is infinite where ``x`` violates a bound.
         """
-        x, gradient = _real(x, "Box"), np.asarray(gradient)
+        x, gradient = _real(x), _real(gradient, "gradient")
+        _check_same_shape(x, gradient)
         lower, upper = self.kernel_table(x.size)
         up, down = np.maximum(-gradient, 0), np.maximum(gradient, 0)  # where it would move
         distance = np.where(x < upper, up, 0) + np.where(x > lower, down, 0)
-        return np.where((x < lower) | (x > upper), np.inf, distance)
+        return np.where((x >= lower) & (x <= upper), distance, np.inf)  # NaN is not inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +316,10 @@ class GroupL2:
             )
         if labels.dtype.kind == "f" and np.isnan(labels).any():
             raise ValueError("groups must not hold NaN.")
-        _, members = np.unique(labels, return_inverse=True)
+        try:
+            _, members = np.unique(labels, return_inverse=True)
+        except TypeError as error:
+            raise TypeError("groups must hold labels of one kind, which can be sorted.") from error
         sizes = np.bincount(members)
         if self.weights is None:
             weights = np.sqrt(sizes)
@@ -314,10 +331,7 @@ class GroupL2:
 
     def group_norms(self, x):
         """Return the 2-norm of each group of ``x``, shape (n_groups,)."""
-        x = np.asarray(x)
-        if x.shape != self.groups.shape:
-            raise ValueError(f"x must have shape {self.groups.shape}, got {x.shape}.")
-        modulus = np.abs(x)
+        modulus = np.abs(self._checked(x))
         # Scaled by the largest entry of its group, no square overflows or vanishes.
         largest = np.zeros(self.weights.size)
         np.maximum.at(largest, self.groups, modulus)
@@ -328,12 +342,12 @@ class GroupL2:
     def value(self, x):
         """Return the penalty of ``x``; inf where an excluded group is not zero."""
         norms = self.group_norms(x)
-        present = norms > 0
+        present = norms != 0
         return float(self._strengths()[present] @ norms[present])
 
     def prox(self, x, step):
         r"""Return :math:`\arg\min_z \|z - x\|^2/2 + \mathrm{step}\cdot\mathrm{penalty}(z)`."""
-        x = np.asarray(x)
+        x, step = self._checked(x), check_nonnegative(step, "step")
         return self._shrinkage(self.group_norms(x), step)[self.groups] * x
 
     def subdifferential_distance(self, x, gradient):
@@ -342,12 +356,13 @@ class GroupL2:
         The 2-norm over a group is the distance of that group. It is infinite where an
         excluded group is not zero.
         """
-        x, gradient = np.asarray(x), np.asarray(gradient)
+        x, gradient = self._checked(x), self._checked(gradient, "gradient")
         norms, strengths = self.group_norms(x), self._strengths()
-        present = norms > 0
+        present = norms != 0
         forbidden = present & np.isinf(strengths)
-        pull = np.where(present & ~forbidden, strengths, 0) / np.where(present, norms, 1)
-        inside = np.abs(gradient + pull[self.groups] * x)
+        direction = x / np.where(present, norms, 1)[self.groups]
+        pull = np.where(present & ~forbidden, strengths, 0)[self.groups] * direction
+        inside = np.abs(gradient + pull)
         outside = self._shrinkage(self.group_norms(gradient), 1.0)[self.groups] * np.abs(gradient)
         distance = np.where(present[self.groups], inside, outside)
         return np.where(forbidden[self.groups], np.inf, distance)
@@ -358,11 +373,17 @@ class GroupL2:
         Unpenalised groups must already have been fitted, so that their gradient
         vanishes; they do not count.
         """
-        norms = self.group_norms(gradient_at_zero)
+        norms = self.group_norms(self._checked(gradient_at_zero, "gradient_at_zero"))
         counted = (self.weights > 0) & np.isfinite(self.weights)
         if not counted.any():
             return 0.0
         return float(np.max(norms[counted] / self.weights[counted]))
+
+    def _checked(self, x, name="x"):
+        x = np.asarray(x)
+        if x.shape != self.groups.shape:
+            raise ValueError(f"{name} must have shape {self.groups.shape}, got {x.shape}.")
+        return x
 
     def _strengths(self):
         finite = np.isfinite(self.weights)
@@ -370,7 +391,9 @@ class GroupL2:
 
     def _shrinkage(self, norms, step):
         """Return by which factor the prox of each group shrinks a vector of that norm."""
-        limit = step * self._strengths()
+        strengths = self._strengths()
+        excluded = np.isinf(strengths)  # also by a step of zero
+        limit = np.where(excluded, np.inf, step * np.where(excluded, 0, strengths))
         kept = norms > limit
         return np.where(kept, 1 - np.where(kept, limit, 0) / np.where(norms > 0, norms, 1), 0)
 
@@ -378,6 +401,8 @@ class GroupL2:
 def _check_bounds(bounds, name, forbidden):
     """Return bounds as a float or a read-only copy."""
     try:
+        if np.iscomplexobj(bounds):
+            raise TypeError("complex")
         checked = np.array(bounds, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a number or an array, got {bounds!r}.") from error
@@ -399,8 +424,20 @@ def _check_group_weights(weights, n_groups):
     return check_penalty_weights(weights, n_groups)
 
 
-def _real(x, name):
+def _vector(x, name):
     x = np.asarray(x)
-    if np.iscomplexobj(x):
-        raise ValueError(f"{name} needs real data, got complex values.")
+    if x.ndim != 1:
+        raise ValueError(f"{name} must have shape (n_features,), got shape {x.shape}.")
     return x
+
+
+def _real(x, name="x"):
+    x = _vector(x, name)
+    if np.iscomplexobj(x):
+        raise ValueError("Box needs real data, got complex values.")
+    return x
+
+
+def _check_same_shape(x, gradient):
+    if x.shape != gradient.shape:
+        raise ValueError(f"gradient must have the shape {x.shape} of x, got {gradient.shape}.")

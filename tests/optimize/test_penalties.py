@@ -117,6 +117,7 @@ def test_codes_agree():
         ({"alpha": 1.0, "l1_ratio": 1.5}, ValueError),
         ({"alpha": 1.0, "weights": [-1.0]}, ValueError),
         ({"alpha": 1.0, "weights": [np.nan]}, ValueError),
+        ({"alpha": 1.0, "positive": "no"}, TypeError),
     ],
 )
 def test_bad_parameters_are_refused(arguments, error):
@@ -141,6 +142,82 @@ def test_penalties_can_be_replaced_and_compared():
     penalty = L1(1.0, weights=[1.0, 2.0])
     assert dataclasses.replace(penalty, alpha=2.0).value([1.0, 1.0]) == 6
     assert penalty != L1(1.0, weights=[1.0, 2.0])
+
+
+ONE_OF_EACH = [L1(1.0), NonNegative(1.0), Box(), GroupL2([0, 0, 1], 1.0)]
+
+
+@pytest.mark.parametrize("penalty", ONE_OF_EACH)
+def test_arguments_that_would_broadcast_are_refused(penalty):
+    x = np.ones(3)
+    for wrong in (np.ones((3, 1)), np.ones((1, 3)), 1.0):
+        with pytest.raises(ValueError, match="x must have shape"):
+            penalty.value(wrong)
+        with pytest.raises(ValueError, match="x must have shape"):
+            penalty.prox(wrong, 1.0)
+        with pytest.raises(ValueError, match="x must have shape"):
+            penalty.subdifferential_distance(wrong, x)
+        with pytest.raises(ValueError, match="gradient must have"):
+            penalty.subdifferential_distance(x, wrong)
+        if "alpha_max" in penalty.operations:
+            with pytest.raises(ValueError, match="gradient_at_zero must have shape"):
+                penalty.alpha_max(wrong)
+    with pytest.raises(ValueError, match="gradient must have"):
+        penalty.subdifferential_distance(x, np.ones(1))
+
+
+@pytest.mark.parametrize("penalty", ONE_OF_EACH)
+@pytest.mark.parametrize("step", [-1.0, np.nan])
+def test_bad_steps_are_refused(penalty, step):
+    with pytest.raises(ValueError, match="step"):
+        penalty.prox(np.ones(3), step)
+
+
+@pytest.mark.parametrize("penalty", [*ONE_OF_EACH, L1(1.0, positive=True)])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_nan_is_not_optimal(penalty):
+    x = np.array([np.nan, 1.0, 1.0])
+    assert not penalty.subdifferential_distance(x, np.zeros(3))[0] <= 1e300
+    assert not penalty.value(x) <= 1e300
+
+
+def test_a_step_of_zero_projects_onto_what_is_allowed():
+    weights = [1.0, np.inf]
+    np.testing.assert_array_equal(L1(1.0, weights=weights).prox([2.0, 3.0], 0), [2, 0])
+    np.testing.assert_array_equal(GroupL2([0, 1], 1.0, weights).prox([2.0, 3.0], 0), [2, 0])
+
+
+def test_positive_coefficients_are_real():
+    for operation in (
+        lambda x: NonNegative().value(x),
+        lambda x: NonNegative().subdifferential_distance(x, x),
+        lambda x: NonNegative().alpha_max(x),
+    ):
+        with pytest.raises(ValueError, match="positive=True needs real data"):
+            operation(np.array([1j]))
+
+
+def test_alpha_max_of_a_ridge_penalty():
+    assert ElasticNet(1.0, l1_ratio=0.0).alpha_max([1.0, -2.0]) == np.inf
+    assert ElasticNet(1.0, l1_ratio=0.0).alpha_max([0.0, 0.0]) == 0
+    free = ElasticNet(1.0, l1_ratio=0.0, weights=[0.0, np.inf])
+    assert free.alpha_max([1.0, -2.0]) == 0
+
+
+def test_single_precision_tables_are_rounded_once():
+    table = L1(1e10, weights=[1e-50]).kernel_table(1, np.float32)
+    np.testing.assert_array_equal(table, np.array([[1e-40], [0]], np.float32))
+
+
+def test_group_distance_of_tiny_coefficients():
+    penalty = GroupL2([0, 0], 1.0, weights=[1.0])
+    distance = penalty.subdifferential_distance([3e-320, 4e-320], [0.0, 0.0])
+    np.testing.assert_allclose(distance, [0.6, 0.8], rtol=1e-3)
+
+
+def test_labels_of_groups_must_sort():
+    with pytest.raises(TypeError, match="groups"):
+        GroupL2(np.array([1, "a"], dtype=object), 1.0)
 
 
 def test_squared_loss_against_finite_differences():
@@ -221,6 +298,7 @@ def test_box_kernel_agrees_with_the_class(penalty, curvature):
         ([0.0, 1.0], [1.0, 1.0, 1.0], ValueError),
         ([[0.0]], 1.0, ValueError),
         ("a", 1.0, TypeError),
+        (np.array([1j]), 1.0, TypeError),
     ],
 )
 def test_bad_bounds_are_refused(lower, upper, error):
