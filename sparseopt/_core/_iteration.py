@@ -34,12 +34,14 @@ class Progress(NamedTuple):
     """What one step reports.
 
     ``certificate`` is the optimality measure that is compared with ``tol``;
-    ``stalled`` says that no further step can improve the state in this precision.
+    ``stalled`` says that no further step can improve the state in this precision, and
+    ``iterations`` how many iterations of the algorithm the step ran.
     """
 
     objective: float
     certificate: float
     stalled: bool = False
+    iterations: int = 1
 
 
 def iterate(
@@ -53,6 +55,7 @@ def iterate(
     callback=None,
     certificate_name="duality gap",
     advice="Increase max_iter, or tol if this accuracy suffices.",
+    descends=False,
     warn=True,
 ):
     """Run ``step`` until its certificate is at most ``tol``.
@@ -64,7 +67,7 @@ def iterate(
     state : object
         Any object whose attribute ``x`` is the current iterate.
     max_iter : int
-        Largest number of steps.
+        Largest number of iterations; a step may run several.
     tol : float
         The run has converged once ``certificate <= tol``.
     method : str
@@ -80,15 +83,18 @@ def iterate(
         How messages call the certificate.
     advice : str
         What a user can change when the tolerance is not reached.
+    descends : bool, default=False
+        Whether the objective never grows: then the last iterate is the best one, whatever
+        its certificate.
     warn : bool, default=True
         Whether to emit the ``ConvergenceWarning``; the message is returned anyway.
 
     Returns
     -------
     result : OptimizeResult
-        ``x`` (the iterate with the smallest certificate), ``fun``, ``certificate``,
-        ``nit``, ``success``, ``status`` (a :class:`Status`), ``message``, ``history``
-        (a dict of 1-D arrays, one entry a step, and one for ``initial`` if given).
+        ``x`` (the iterate with the smallest certificate, or the last one), ``fun``,
+        ``certificate``, ``nit``, ``success``, ``status`` (a :class:`Status`), ``message``,
+        ``history`` (a dict of 1-D arrays, one entry a step, and one for ``initial`` if given).
 
     Raises
     ------
@@ -107,7 +113,7 @@ def iterate(
                 status = Status.NON_FINITE
                 break
             history.append((nit, time.perf_counter() - start, *progress[:2]))
-            if best_x is None or progress.certificate <= best.certificate:
+            if best_x is None or descends or progress.certificate <= best.certificate:
                 best_x, best = state.x.copy(), progress
             stop = nit > 0 and notify is not None and notify(state.x, progress, nit)
             if progress.certificate <= tol:
@@ -122,7 +128,7 @@ def iterate(
         if nit >= max_iter:
             break
         progress = step(state)
-        nit += 1
+        nit += progress.iterations
 
     if best_x is None:
         if status == Status.NON_FINITE:

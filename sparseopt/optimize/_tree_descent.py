@@ -257,6 +257,7 @@ def tree_block_descent(
         initial=state.progress(),
         callback=callback,
         certificate_name="relative residual",
+        descends=True,
     )
     result.relative_residual = result.certificate
     return result

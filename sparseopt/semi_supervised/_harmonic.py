@@ -8,41 +8,45 @@ and Harmonic Functions. ICML. For weights W (n, n), symmetric and >= 0,
 F (n, n_classes). On the free nodes f this is A F_f = W_fl Y_l, A = (diag(W 1) - W)_ff, a
 symmetric M-matrix that is positive definite if each component of the graph holds a
 label. Each F_i is a mean of its neighbours', so F stays within the range of Y (maximum
-principle). Three solvers: sparse LU, conjugate gradients, tree block descent
-(:func:`sparseopt.optimize.tree_block_descent`).
+principle). Three solvers: sparse LU, conjugate gradients (``_conjugate_gradients``), tree
+block descent (:func:`sparseopt.optimize.tree_block_descent`).
 """
 
 import math
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import OptimizeResult
-from scipy.sparse.csgraph import connected_components, reverse_cuthill_mckee
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import splu
-from sklearn.utils.parallel import Parallel, delayed
 
 from sparseopt._core import Progress, iterate
 from sparseopt.optimize import GraphQuadratic, tree_block_descent
+from sparseopt.semi_supervised._conjugate_gradients import solve_laplacian
 from sparseopt.semi_supervised._kernels import cpu as kernels
 
 LARGEST_DIRECT = 5000  # free nodes up to which "auto" factorizes
-CHECK_EVERY = 10  # conjugate gradient iterations between two residuals
-COLUMNS = 5  # classes solved together: few enough for their rows to stay in the cache
-ROW_SUMS = 0.97  # how much the preconditioner preserves row sums rather than the diagonal
-PATIENCE = 5  # checks without a better residual before rounding errors are blamed
 
 
-def propagate_labels(graph, labelled, Y, *, solver, tol, max_iter, n_jobs=None):
+def reach(graph, labelled):
+    """Return a mask of the nodes whose component of the graph holds a label."""
+    return kernels.reach(graph.indptr, graph.indices, labelled)
+
+
+def propagate_labels(
+    graph, labelled, Y, reached, *, solver, tol, max_iter, n_jobs=None, callback=None
+):
     """Spread the rows ``Y`` of the nodes ``labelled`` over a graph.
 
     Parameters
     ----------
     graph : csr_array of shape (n, n)
-        Symmetric, >= 0, sorted, without stored zeros; loops have no effect.
+        Symmetric, >= 0, without stored zeros; loops have no effect.
     labelled : ndarray of shape (n_labelled,)
         Labelled nodes.
     Y : ndarray of shape (n_labelled, n_classes)
         Their values.
+    reached : ndarray of shape (n,)
+        Where labels come, see :func:`reach`.
     solver : {"auto", "cg", "direct", "tree-bcd"}
         How the linear system is solved.
     tol : float
@@ -51,154 +55,124 @@ def propagate_labels(graph, labelled, Y, *, solver, tol, max_iter, n_jobs=None):
         Largest number of their iterations.
     n_jobs : int, optional
         Groups of classes solved at once by "cg".
+    callback : callable, optional
+        Called as ``callback(intermediate_result=...)`` with ``x`` of shape (n, n_classes).
 
     Returns
     -------
     result : OptimizeResult
-        ``x`` (n, n_classes), zero on nodes out of reach; ``reached`` (n,), whether a node's
-        component holds a label; ``relative_residual``, ``nit``, ``success``, ``message``.
+        ``x`` (n, n_classes), zero on nodes out of reach; ``relative_residual``, ``nit``,
+        ``success``, ``status``, ``message``, ``history``.
     """
-    n = graph.shape[0]
     graph = graph.astype(np.float64, copy=False)
-    _, component = connected_components(graph, directed=False)
-    reached = np.isin(component, component[labelled])
+    n_free = np.count_nonzero(reached) - labelled.size
+    if solver == "auto" or n_free == 0:
+        solver = "direct" if n_free <= LARGEST_DIRECT else "cg"
     is_free = reached.copy()
     is_free[labelled] = False
-    free = np.flatnonzero(is_free)
-    F = np.zeros((n, Y.shape[1]))
-    F[labelled] = Y
-    rows = graph[free]
-    W = rows[:, free].tocsr()
-    loops = W.diagonal()
-    degree = rows.sum(axis=1) - loops
-    if loops.any():
-        W.setdiag(0)
-        W.eliminate_zeros()
-    b = np.asarray(rows @ F)
-    if solver == "auto":
-        solver = "direct" if free.size <= LARGEST_DIRECT else "cg"
-    solve = {"direct": _solve_direct, "cg": _solve_cg, "tree-bcd": _solve_trees}[solver]
-    if free.size == 0:
-        result = OptimizeResult(x=b, relative_residual=0.0, nit=0, success=True, message="")
+    if solver == "cg":
+        # Neighbours close together in memory make a product several times faster.
+        order = reverse_cuthill_mckee(graph, symmetric_mode=True)
+        order = order[is_free[order]].astype(np.int64)
     else:
-        result = solve(W, degree, b, tol, max_iter, n_jobs)
-    # The exact solution lies in the range of Y; so does its nearest neighbour in there.
-    F[free] = np.clip(result.x, Y.min(axis=0), Y.max(axis=0))
-    result.x, result.reached = F, reached
+        order = np.flatnonzero(is_free)
+    low, high = Y.min(axis=0), Y.max(axis=0)
+
+    def expand(x):
+        # The exact solution lies in the range of Y; so does its nearest neighbour in there.
+        F = np.zeros((graph.shape[0], Y.shape[1]))
+        F[labelled] = Y
+        F[order] = np.clip(x, low, high)
+        return F
+
+    def notify(intermediate_result):
+        intermediate_result.x = expand(intermediate_result.x)
+        callback(intermediate_result=intermediate_result)
+
+    system = FreeNodes(graph, order, labelled, Y, padded=solver == "cg")
+    solve = {"direct": _solve_direct, "cg": solve_laplacian, "tree-bcd": _solve_trees}[solver]
+    result = solve(system, tol, max_iter, n_jobs, notify if callback is not None else None)
+    result.x = expand(result.x)
     return result
 
 
-def _solve_direct(W, degree, b, tol, max_iter, n_jobs):
-    A = (sparse.diags_array(degree) - W).tocsc()
-    options = {"SymmetricMode": True, "DiagPivotThresh": 0.0}
-    x = splu(A, permc_spec="MMD_AT_PLUS_A", options=options).solve(b)
-    residual = _largest_ratio(np.sum((b - A @ x) ** 2, axis=0), np.sum(b**2, axis=0))
-    return OptimizeResult(x=x, relative_residual=residual, nit=1, success=True, message="")
+class FreeNodes:
+    """The system A x = b among the free nodes, in a given order.
+
+    Attributes
+    ----------
+    start, middle, indices, weights : ndarray
+        Rows of W as :mod:`sparseopt.semi_supervised._kernels.cpu` describes them.
+    degree : ndarray of shape (n_free,)
+        Diagonal of A.
+    b : ndarray of shape (n_free, n_classes)
+        Right-hand sides.
+    """
+
+    def __init__(self, graph, order, labelled, Y, *, padded):
+        n_free = order.size
+        integers = np.int32 if 2 * graph.nnz < 2**31 else np.int64
+        place = np.empty(graph.shape[0], integers)
+        place[order] = np.arange(n_free)
+        place[labelled] = -1 - np.arange(labelled.size)
+        below, above = np.zeros(n_free, np.int64), np.zeros(n_free, np.int64)
+        kernels.count_neighbours(graph.indptr, graph.indices, order, place, below, above)
+        if padded:
+            below += below % 2
+            above += above % 2
+        self.start = np.r_[0, np.cumsum(below + above)]
+        self.middle = self.start[:-1] + below
+        self.indices = np.repeat(np.arange(n_free, dtype=integers), below + above)
+        self.weights = np.zeros(self.indices.size)
+        self.degree = np.zeros(n_free)
+        self.b = np.zeros((n_free, Y.shape[1]))
+        kernels.arrange(
+            graph.indptr, graph.indices, graph.data, order, place, Y, self.start[:-1].copy(),
+            self.middle.copy(), self.indices, self.weights, self.degree, self.b,
+        )  # fmt: skip
+
+    def matrix(self):
+        """Return A as a sparse matrix, of a system that is not padded."""
+        n = self.degree.size
+        W = sparse.csr_array((self.weights, self.indices, self.start), shape=(n, n))
+        return sparse.diags_array(self.degree, shape=(n, n)) - W
 
 
-def _solve_trees(W, degree, b, tol, max_iter, n_jobs):
-    problem = GraphQuadratic(sparse.diags_array(degree) - W, b)
-    return tree_block_descent(problem, selection="gsd", tol=tol, max_iter=max_iter)
+class _Direct:
+    """A state that a single step takes to the solution."""
 
-
-def _solve_cg(W, degree, b, tol, max_iter, n_jobs):
-    # Neighbours close together in memory make a product several times faster.
-    order = reverse_cuthill_mckee(W, symmetric_mode=True)
-    system = _CGSystem(W[order][:, order], degree[order])
-    groups = [np.arange(b.shape[1])[i : i + COLUMNS] for i in range(0, b.shape[1], COLUMNS)]
-    runs = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(system.solve)(np.ascontiguousarray(b[np.ix_(order, group)]), tol, max_iter)
-        for group in groups
-    )
-    x = np.empty_like(b)
-    for group, run in zip(groups, runs, strict=True):
-        x[np.ix_(order, group)] = run.x
-    worst = max(runs, key=lambda run: run.certificate)
-    return OptimizeResult(
-        x=x,
-        relative_residual=worst.certificate,
-        nit=max(run.nit for run in runs),
-        success=all(run.success for run in runs),
-        message=worst.message,
-    )
-
-
-class _CGSystem:
-    """The matrix and its preconditioner, shared by groups of right-hand sides."""
-
-    def __init__(self, W, degree):
-        W.sort_indices()
-        wide = np.int32 if max(W.nnz, W.shape[0]) < 2**31 else np.int64
-        self.diagonal = degree
-        self.indptr, self.indices = W.indptr.astype(wide), W.indices.astype(wide)
-        self.data = W.data
-        self.middle = kernels.split_rows(self.indptr, self.indices)
-        self.pivots = kernels.modified_pivots(*self.rows, degree, ROW_SUMS)
-
-    @property
-    def rows(self):
-        return self.indptr, self.middle, self.indices, self.data
-
-    def solve(self, b, tol, max_iter):
-        state = _CGState(self, b, max_iter)
-        result = iterate(
-            lambda state: state.step(),
-            state,
-            max_iter=math.ceil(max_iter / CHECK_EVERY),
-            tol=tol,
-            method="Label propagation",
-            initial=state.progress(),
-            certificate_name="relative residual",
-            warn=False,
-        )
-        result.nit = state.iterations
-        return result
-
-
-class _CGState:
-    """Iterate, residual and direction in Eisenstat's coordinates."""
-
-    def __init__(self, system, b, max_iter):
-        self.system, self.b, self.max_iter = system, b, max_iter
-        self.x, self.r, self.p, self.t, self.s = (np.zeros_like(b) for _ in range(5))
-        kernels.lower_solve(*system.rows, system.pivots, b, self.r)
-        self.energy = np.sum(system.pivots[:, None] * self.r**2, axis=0)
-        self.ratio = np.zeros_like(self.energy)
-        self.scale = np.sum(b**2, axis=0)
-        self.iterations, self.best, self.waited = 0, math.inf, 0
+    def __init__(self, system):
+        self._system = system
+        self.x = np.zeros_like(system.b)
 
     def step(self):
-        system = self.system
-        p_dot_q, energy = np.zeros_like(self.energy), np.zeros_like(self.energy)
-        for _ in range(min(CHECK_EVERY, self.max_iter - self.iterations)):
-            kernels.direction_and_product(
-                *system.rows, system.diagonal, system.pivots, self.ratio,
-                self.r, self.p, self.t, self.s, p_dot_q,
-            )  # fmt: skip
-            step = _ratio(self.energy, p_dot_q)
-            kernels.advance(step, self.t, self.s, system.pivots, self.x, self.r, energy)
-            self.ratio = _ratio(energy, self.energy)
-            self.energy[:] = energy
-            self.iterations += 1
-        return self.progress()
-
-    def progress(self):
-        s = self.system
-        total = np.zeros_like(self.energy)
-        kernels.residual_norms_squared(
-            s.indptr, s.indices, s.data, s.diagonal, self.x, self.b, total
-        )
-        residual = _largest_ratio(total, self.scale)
-        self.waited = 0 if residual < self.best else self.waited + 1
-        self.best = min(self.best, residual)
-        return Progress(residual, residual, stalled=self.waited >= PATIENCE)
+        b = self._system.b
+        A = self._system.matrix().tocsc()
+        if len(b):
+            options = {"SymmetricMode": True, "DiagPivotThresh": 0.0}
+            self.x = splu(A, permc_spec="MMD_AT_PLUS_A", options=options).solve(b)
+        rest = b - A @ self.x
+        scale = np.linalg.norm(b, axis=0)
+        ratio = np.linalg.norm(rest, axis=0) / np.where(scale > 0, scale, 1)
+        return Progress(-0.5 * np.sum(self.x * (b + rest)), np.max(ratio))
 
 
-def _ratio(numerator, denominator):
-    """Return a quotient that is zero for columns that are solved already."""
-    safe = denominator > 0
-    return np.where(safe, numerator / np.where(safe, denominator, 1), 0.0)
+def _solve_direct(system, tol, max_iter, n_jobs, callback):
+    result = iterate(
+        lambda state: state.step(),
+        _Direct(system),
+        max_iter=1,
+        tol=math.inf,
+        method="Sparse factorization",
+        callback=callback,
+        certificate_name="relative residual",
+    )
+    result.relative_residual = result.certificate
+    return result
 
 
-def _largest_ratio(squares, scales):
-    return math.sqrt(np.max(_ratio(squares, scales), initial=0.0))
+def _solve_trees(system, tol, max_iter, n_jobs, callback):
+    problem = GraphQuadratic(system.matrix(), system.b)
+    return tree_block_descent(
+        problem, selection="gsd", tol=tol, max_iter=max_iter, callback=callback
+    )

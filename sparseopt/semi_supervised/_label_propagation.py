@@ -11,20 +11,22 @@ from numbers import Integral, Real
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sparseopt._core import fitting
+from sparseopt._core import FitReporter, Status, fitting
 from sparseopt.optimize._graphs import check_symmetric
-from sparseopt.semi_supervised._harmonic import propagate_labels
+from sparseopt.semi_supervised._harmonic import propagate_labels, reach
 
 UNLABELLED = -1
+UNFINISHED = (Status.ITERATION_LIMIT, Status.STALLED, Status.NON_FINITE)
 
 
-class GraphLabelPropagation(ClassifierMixin, BaseEstimator):
+class GraphLabelPropagation(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     r"""Label propagation on a nearest-neighbour or given graph, to a certified accuracy.
 
     Labelled samples keep their labels; every other sample receives the weighted mean of
@@ -72,6 +74,9 @@ class GraphLabelPropagation(ClassifierMixin, BaseEstimator):
         Certificate: largest relative residual of the linear systems.
     n_iter_ : int
         Number of iterations; 1 for a factorization, or if there was nothing to solve.
+    history_ : dict
+        Arrays ``iteration``, ``time``, ``objective`` (that of the quadratic problem, but for a
+        constant) and ``certificate`` (the relative residual), one entry a check of the residual.
     graph_ : csr_array of shape (n_samples, n_samples)
         The weights.
     class_prior_ : ndarray of shape (n_classes,)
@@ -167,53 +172,48 @@ class GraphLabelPropagation(ClassifierMixin, BaseEstimator):
             The fitted estimator.
         """
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32])
-        labelled, codes = self._encode_labels(y)
-        Y = np.eye(self.classes_.size)[codes]
-        self.class_prior_ = Y.mean(axis=0)
-        self.graph_ = self._make_graph(X)
-        result = propagate_labels(
-            self.graph_,
-            labelled,
-            Y,
-            solver=self.solver,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            n_jobs=self.n_jobs,
-        )
-        if not result.success and self.solver != "tree-bcd":  # which warns by itself
-            warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
-        distributions = _normalize(result.x, result.reached, self.class_prior_)
-        if not result.reached.all():
-            warnings.warn(
-                f"{np.count_nonzero(~result.reached)} samples lie in components of the graph "
-                "without any label: they receive the class frequencies among the labelled "
-                "samples. Label one sample of each component, or raise n_neighbors.",
-                UserWarning,
-                stacklevel=2,
-            )
-        self.label_distributions_ = distributions.astype(X.dtype, copy=False)
-        self.transduction_ = self.classes_[np.argmax(distributions, axis=1)]
-        self.relative_residual_ = result.relative_residual
-        self.n_iter_ = max(1, result.nit)
-        return self
+        classes, labelled, codes = _encode_labels(y)
+        Y = np.eye(classes.size)[codes]
+        prior = Y.mean(axis=0)
+        graph = self._make_graph(X)
+        reached = reach(graph, labelled)
 
-    def _encode_labels(self, y):
-        if y.dtype.kind == "O":
-            unlabelled = np.array([isinstance(v, numbers.Number) and v == UNLABELLED for v in y])
-        elif y.dtype.kind in "iuf":
-            unlabelled = y == UNLABELLED
-        else:
-            unlabelled = np.zeros(y.shape, dtype=bool)
-        labelled = np.flatnonzero(~unlabelled)
-        if labelled.size:
-            check_classification_targets(y[labelled])
-        self.classes_, codes = np.unique(y[labelled], return_inverse=True)
-        if self.classes_.size < 2:
-            raise ValueError(
-                f"y must hold labels of at least 2 classes, got {self.classes_.size} class "
-                f"({UNLABELLED} marks unlabelled samples)."
+        def attributes(F):
+            distributions = _normalize(F, reached, prior)
+            return {
+                "classes_": classes,
+                "class_prior_": prior,
+                "graph_": graph,
+                "label_distributions_": distributions.astype(X.dtype, copy=False),
+                "transduction_": classes[np.argmax(distributions, axis=1)],
+            }
+
+        with FitReporter(self, X, y) as reporter, reporter.task("fit", attributes) as callback:
+            result = propagate_labels(
+                graph,
+                labelled,
+                Y,
+                reached,
+                solver=self.solver,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                n_jobs=self.n_jobs,
+                callback=callback,
             )
-        return labelled, codes
+            if result.status in UNFINISHED and self.solver != "tree-bcd":  # which warns by itself
+                warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
+            if not reached.all():
+                warnings.warn(
+                    f"{np.count_nonzero(~reached)} samples lie in components of the graph "
+                    "without any label: they receive the class frequencies among the labelled "
+                    "samples. Label one sample of each component, or raise n_neighbors.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            vars(self).update(attributes(result.x))
+            self.relative_residual_ = result.relative_residual
+            self.n_iter_, self.history_ = max(1, result.nit), result.history
+        return self
 
     def _make_graph(self, X):
         if self.graph == "precomputed":
@@ -285,3 +285,23 @@ def _normalize(values, usable, fill):
     usable = usable & (values.sum(axis=1) > 0)  # a run stopped early leaves zeros
     values = np.where(usable[:, None], values, fill)
     return values / values.sum(axis=1, keepdims=True)
+
+
+def _encode_labels(y):
+    """Return the classes, the labelled samples, and their classes' numbers."""
+    if y.dtype.kind == "O":
+        unlabelled = np.array([isinstance(v, numbers.Number) and v == UNLABELLED for v in y])
+    elif y.dtype.kind in "iuf":
+        unlabelled = y == UNLABELLED
+    else:
+        unlabelled = np.zeros(y.shape, dtype=bool)
+    labelled = np.flatnonzero(~unlabelled)
+    if labelled.size:
+        check_classification_targets(y[labelled])
+    classes, codes = np.unique(y[labelled], return_inverse=True)
+    if classes.size < 2:
+        raise ValueError(
+            f"y must hold labels of at least 2 classes, got {classes.size} class "
+            f"({UNLABELLED} marks unlabelled samples)."
+        )
+    return classes, labelled, codes

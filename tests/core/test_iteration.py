@@ -140,3 +140,17 @@ def test_warning_can_be_left_to_the_caller():
         warnings.simplefilter("error")
         result = run(max_iter=1, warn=False)
     assert "did not converge" in result.message
+
+
+def test_the_last_iterate_of_a_descent_is_the_best():
+    certificates = iter([3.0, 2.0, 5.0])
+
+    def step(state):
+        state.x = state.x / 2
+        return Progress(float(state.x[0]), next(certificates))
+
+    for descends, expected in ((True, 0.125), (False, 0.25)):
+        certificates = iter([3.0, 2.0, 5.0])
+        result = run(step, max_iter=3, descends=descends, warn=False)
+        assert result.x == [expected]
+        assert result.certificate == (5.0 if descends else 2.0)

@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from sparseopt.optimize import color_graph, forest_solve, greedy_forest, tree_partition
+from sparseopt.optimize._graphs import check_symmetric
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "bcd" / "graphs.npz")
 
@@ -220,3 +221,23 @@ def test_bad_scores_are_refused(scores):
 def test_indefinite_blocks_are_refused():
     with pytest.raises(ValueError, match="positive definite"):
         forest_solve(np.array([[1.0, 2.0], [2.0, 1.0]]), np.ones(2))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_symmetry_is_measured(dtype):
+    rng = np.random.default_rng(0)
+    W = sparse.random_array((50, 50), density=0.1, rng=rng).toarray()
+    W = (W + W.T).astype(dtype)
+    assert check_symmetric(W).dtype == dtype
+    i, j = np.argwhere(W)[7]
+    for change, message in ((0.01, "differ by 0.01"), (-W[i, j], "symmetric")):
+        V = W.copy()
+        V[i, j] += change
+        with pytest.raises(ValueError, match=message):
+            check_symmetric(V)
+    V = W.copy()
+    V[0, 1] = V[1, 0] = 0
+    V[0, 1] = 1e-12  # an entry on one side only, within the tolerance
+    rows = check_symmetric(V)
+    assert (rows != rows.T).nnz == 0
+    np.testing.assert_allclose(rows.toarray(), V, atol=1e-11)

@@ -14,7 +14,9 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, make_moons
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
+from sparseopt.datasets import make_two_moons_graph
 from sparseopt.semi_supervised import GraphLabelPropagation
+from sparseopt.semi_supervised._harmonic import FreeNodes
 from sparseopt.semi_supervised._kernels import cpu as kernels
 from sparseopt.testing import estimator_checks
 
@@ -203,30 +205,105 @@ def test_threads_do_not_change_the_result():
     assert np.mean(fits[0].transduction_ == truth) > 0.95
 
 
+def lattice(n, spread=0.0, seed=0):
+    """Return an n x n lattice with log-normal weights."""
+    rng = np.random.default_rng(seed)
+    path = sparse.diags_array(np.ones(n - 1), offsets=1, shape=(n, n))
+    eye = sparse.eye_array(n)
+    edges = (sparse.kron(path, eye) + sparse.kron(eye, path)).tocoo()
+    weights = np.exp(spread * rng.standard_normal(edges.nnz))
+    W = sparse.coo_array((weights, (edges.row, edges.col)), shape=edges.shape).tocsr()
+    return (W + W.T).tocsr()
+
+
+def few_labels(n):
+    y = np.full(n, -1)
+    y[[0, n // 3, n - 1]] = 0, 1, 2
+    return y
+
+
 def test_the_preconditioner_saves_iterations():
     # On a lattice, half of what Jacobi's would take: the kernels' pivots are at work.
-    path = sparse.diags_array([1.0, 1.0], offsets=[-1, 1], shape=(120, 120))
-    eye = sparse.eye_array(120)
-    W = (sparse.kron(path, eye) + sparse.kron(eye, path)).tocsr()
-    y = np.full(120**2, -1)
-    y[0], y[-1] = 0, 1
+    W, y = lattice(120), few_labels(120**2)
     model = GraphLabelPropagation("precomputed", solver="cg", tol=1e-8).fit(W, y)
-    assert model.n_iter_ <= 150
+    assert model.n_iter_ <= 160
+    np.testing.assert_allclose(model.label_distributions_, harmonic_sparse(W, y), atol=1e-6)
+
+
+def harmonic_sparse(W, y):
     free = y == -1
     A = (sparse.diags_array(W.sum(axis=1)) - W).tocsr()[free][:, free]
-    b = W[free][:, [0, 14399]].toarray()
-    expected = spsolve(A.tocsc(), b)
-    np.testing.assert_allclose(model.label_distributions_[free], expected, atol=1e-6)
+    F = np.zeros((y.size, 3))
+    F[~free, y[~free]] = 1
+    F[free] = spsolve(A.tocsc(), W[free] @ F)
+    return F
+
+
+@pytest.mark.parametrize(
+    ("unit", "spread", "tol"), [(1e-60, 0.0, 1e-12), (1e60, 1.0, 1e-12), (1.0, 4.0, 1e-8)]
+)
+def test_conjugate_gradients_keep_double_precision(unit, spread, tol):
+    # Their vectors are in single precision, but for weights that differ by many orders.
+    W, y = lattice(30, spread), few_labels(900)
+    model = GraphLabelPropagation("precomputed", solver="cg", tol=tol).fit(unit * W, y)
+    exact = GraphLabelPropagation("precomputed", solver="direct").fit(W, y)
+    difference = model.label_distributions_ - exact.label_distributions_
+    assert np.abs(difference).max() <= 1e3 * tol
+    assert model.relative_residual_ <= tol
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_weights_of_thirty_orders_do_no_harm():
+    W, y = lattice(30, spread=12.0), few_labels(900)
+    F = GraphLabelPropagation("precomputed", solver="cg").fit(W, y).label_distributions_
+    assert np.all((F >= 0) & (F <= 1))
+    np.testing.assert_allclose(F.sum(axis=1), 1)
+
+
+def test_a_residual_that_does_not_fall_for_long_is_no_stall():
+    # With labels far apart it first spreads over the graph.
+    W, y = lattice(200), few_labels(200**2)
+    model = GraphLabelPropagation("precomputed", solver="cg", tol=1e-7).fit(W, y)
+    history = model.history_
+    assert np.all(np.diff(history["objective"]) <= 0)
+    assert history["certificate"][2] > 0.01
+    assert history["certificate"][-1] == model.relative_residual_ <= 1e-7
+
+
+def rows_of(W):
+    """Return a dense matrix in the layout of the kernels."""
+    n = len(W)
+    graph = sparse.csr_array(W)
+    labelled = np.empty(0, np.int64)
+    nodes = FreeNodes(graph, np.arange(n), labelled, np.empty((0, 2)), padded=True)
+    return nodes, (nodes.start, nodes.middle, nodes.indices, nodes.weights)
+
+
+def test_rows_are_padded_to_even_halves():
+    W = random_weights(21, seed=5)
+    np.fill_diagonal(W, 0)
+    nodes, (start, middle, indices, weights) = rows_of(W)
+    assert not np.any(start % 2)
+    assert not np.any(middle % 2)
+    for i in range(21):
+        here = slice(start[i], start[i + 1])
+        row = np.zeros(21)
+        np.add.at(row, indices[here], weights[here])
+        np.testing.assert_array_equal(row, W[i])
+        stored = weights != 0
+        assert np.all(indices[start[i] : middle[i]][stored[start[i] : middle[i]]] < i)
+        assert np.all(indices[middle[i] : start[i + 1]][stored[middle[i] : start[i + 1]]] > i)
+    np.testing.assert_allclose(nodes.degree, W.sum(axis=1))
 
 
 def test_pivots_meet_the_diagonal_or_the_row_sums():
-    A = np.diag(random_weights(20, seed=3).sum(axis=1) + 0.1) - random_weights(20, seed=3)
-    W = sparse.csr_array(np.diag(np.diag(A)) - A)
-    W.eliminate_zeros()
-    W.sort_indices()
-    middle = kernels.split_rows(W.indptr, W.indices)
+    W = random_weights(20, seed=3)
+    np.fill_diagonal(W, 0)
+    degree = W.sum(axis=1) + 0.1
+    _, rows = rows_of(W)
+    A = np.diag(degree) - W
     for omega, measure in ((0.0, np.diag), (1.0, lambda M: M.sum(axis=1))):
-        d = kernels.modified_pivots(W.indptr, middle, W.indices, W.data, np.diag(A), omega)
+        d = kernels.modified_pivots(*rows, degree, omega)
         assert np.all(d > 0)
         lower = np.tril(A, -1) + np.diag(d)
         np.testing.assert_allclose(measure(lower @ np.diag(1 / d) @ lower.T), measure(A))
@@ -241,6 +318,49 @@ def test_a_missed_tolerance_is_told(solver):
     assert model.n_iter_ == 2
     with pytest.warns(ConvergenceWarning, match="relative residual"):
         GraphLabelPropagation("precomputed", solver="cg", tol=0.0).fit(W, y)
+
+
+def test_few_steps_on_trees_are_better_than_none():
+    # The residual grows at first, while the energy falls: the last iterate is the best.
+    graph, y, _, truth = make_two_moons_graph(400, n_labelled=20, random_state=0)
+    model = GraphLabelPropagation("precomputed", solver="tree-bcd", max_iter=2)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(graph, y)
+    free = y == -1
+    assert np.any(model.label_distributions_[free] != model.class_prior_)
+    assert np.mean(model.transduction_[free] == truth[free]) > 0.7
+    assert np.all(np.diff(model.history_["objective"]) < 0)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_history_and_callbacks(solver):
+    W, y = lattice(20), few_labels(400)
+    model = GraphLabelPropagation("precomputed", solver=solver, tol=1e-8)
+    history = clone(model).fit(W, y).history_
+    assert set(history) == {"iteration", "time", "objective", "certificate"}
+    assert np.all(np.diff(history["objective"]) <= 1e-14)  # rounding errors
+    assert history["certificate"][-1] <= 1e-8
+    seen = []
+
+    class Watcher:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context, **kwargs):
+            pass
+
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None, **kwargs):
+            if fitted_estimator is not None:
+                seen.append(fitted_estimator.label_distributions_)
+
+    watched = clone(model).set_callbacks(Watcher()).fit(W, y)
+    np.testing.assert_array_equal(watched.history_["objective"], history["objective"])
+    distance = [np.linalg.norm(F - watched.label_distributions_) for F in seen]
+    assert distance[-1] == 0
+    assert all(F.shape == (400, 3) for F in seen)
 
 
 def test_fully_labelled_samples_need_no_solve():

@@ -12,6 +12,27 @@ CYCLE = -1
 
 
 @njit(cache=True, nogil=True)
+def asymmetry(indptr, indices, data):
+    """Return the largest difference from the transpose, and whether its pattern is the same.
+
+    Rows have to be sorted. Going through them in order meets the entries of each column in
+    order, so that one pass compares all; it ends early if the patterns differ.
+    """
+    n = indptr.shape[0] - 1
+    unseen = indptr[:-1].copy()  # the first entry of each row whose counterpart is to come
+    largest = 0.0
+    for i in range(n):
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            mirror = unseen[j]
+            if mirror == indptr[j + 1] or indices[mirror] != i:
+                return largest, False
+            unseen[j] += 1
+            largest = max(largest, abs(data[k] - data[mirror]))
+    return largest, True
+
+
+@njit(cache=True, nogil=True)
 def _find_root(root, node):
     while root[node] != node:
         root[node] = root[root[node]]  # path halving
