@@ -113,6 +113,8 @@ def greedy_forest(scores, graph):
     array([1, 2])
     """
     graph = check_symmetric(graph)
+    if np.iscomplexobj(scores):
+        raise ValueError("scores must be real, got complex values.")
     scores = np.asarray(scores, dtype=float)
     if scores.shape != (graph.shape[0],):
         raise ValueError(
@@ -220,7 +222,7 @@ def _node_order(order, graph):
         raise ValueError(f'order must be "degree", "natural" or a permutation, got {order!r}.')
     given = np.asarray(order)
     if given.shape != (n,) or not np.array_equal(np.sort(given), np.arange(n)):
-        raise ValueError(f"order must be a permutation of the {n} nodes, got {order!r}.")
+        raise ValueError(f"order must be a permutation of the {n} nodes, got {given!r}.")
     return given.astype(np.int64)
 
 
@@ -233,7 +235,8 @@ def forest_solve(A, b, indices=None):
         Symmetric matrix; the graph of its nonzero entries, restricted to ``indices``,
         must be a forest and the restricted matrix positive definite.
     b : array-like of shape (n,) or (n, n_columns)
-        Right-hand sides, for all variables; only the rows ``indices`` are used.
+        Right-hand sides, for all variables, in the dtype of ``A``; only the rows
+        ``indices`` are used.
     indices : array-like of shape (n_block,), optional
         Variables to solve for, with the others held at zero. All by default.
 
@@ -272,14 +275,15 @@ def forest_solve(A, b, indices=None):
     b = np.asarray(b, dtype=A.dtype)
     if b.ndim not in (1, 2) or b.shape[0] != n:
         raise ValueError(f"b must have {n} rows, as many as A, got shape {b.shape}.")
-    if not np.all(np.isfinite(b)):
-        raise ValueError("b must be finite, got NaN or infinite entries.")
     nodes = np.arange(n) if indices is None else _check_indices(indices, n)
     forest = RootedForest(A, nodes)
+    h = b[forest.sequence]
+    if not np.all(np.isfinite(h)):
+        raise ValueError("b must be finite, got NaN or infinite entries.")
     place = np.empty(n, np.int64)
     place[nodes] = np.arange(nodes.size)
-    x = np.empty((nodes.size, *b.shape[1:]), b.dtype)
-    x[place[forest.sequence]] = forest.solve(b[forest.sequence])
+    x = np.empty_like(h)
+    x[place[forest.sequence]] = forest.solve(h)
     return x
 
 
@@ -288,11 +292,11 @@ def _check_indices(indices, n):
     if nodes.size == 0:
         return np.empty(0, np.int64)
     if nodes.ndim != 1 or nodes.dtype.kind not in "iu":
-        raise ValueError(f"indices must be a list of integers, got {indices!r}.")
+        raise ValueError(f"indices must be a list of integers, got {nodes!r}.")
     if nodes.min() < 0 or nodes.max() >= n:
-        raise ValueError(f"indices must be between 0 and {n - 1}, got {indices!r}.")
+        raise ValueError(f"indices must be between 0 and {n - 1}, got {nodes!r}.")
     if np.unique(nodes).size != nodes.size:
-        raise ValueError(f"indices must not repeat, got {indices!r}.")
+        raise ValueError(f"indices must not repeat, got {nodes!r}.")
     return nodes.astype(np.int64)
 
 
@@ -329,11 +333,13 @@ class RootedForest:
             raise ValueError(
                 "The graph of A restricted to indices must be a forest, but it has a cycle."
             )
-        failed = kernels.factor_forest(self._parent, self._multiplier, self._pivot)
+        rounding = self._pivot.dtype.type(0.5) * np.finfo(self._pivot.dtype).eps
+        failed = kernels.factor_forest(self._parent, self._multiplier, self._pivot, rounding)
         if failed >= 0:
             raise ValueError(
-                "A restricted to indices must be positive definite, but elimination met the "
-                f"pivot {self._pivot[failed]:.3g} at variable {self.sequence[failed]}."
+                "A restricted to indices must be positive definite, beyond rounding errors, but "
+                f"elimination met the pivot {self._pivot[failed]:.3g} at variable "
+                f"{self.sequence[failed]}."
             )
 
     def solve(self, h):

@@ -19,6 +19,7 @@ import math
 
 import numpy as np
 from scipy import linalg, sparse
+from scipy.sparse.csgraph import connected_components
 
 from sparseopt._core import (
     Progress,
@@ -112,14 +113,14 @@ class GraphQuadratic:
         Returns
         -------
         problem : GraphQuadratic
-            Its variables are the unlabelled nodes in increasing order. It is positive
-            definite if each component of the graph holds a label.
+            Its variables are the unlabelled nodes in increasing order.
 
         Raises
         ------
         ValueError
             For a graph that is not square, symmetric and non-negative, values that do not
-            fit or are infinite, or an unlabelled node without neighbours.
+            fit or are infinite, or a component of the graph without a label, whose values
+            nothing determines.
 
         Examples
         --------
@@ -131,6 +132,8 @@ class GraphQuadratic:
         array([1., 2.])
         """
         W = check_symmetric(graph, nonnegative=True)
+        if np.iscomplexobj(values):
+            raise ValueError("values must be real, got complex values.")
         values = np.asarray(values, dtype=float)
         if values.shape != (W.shape[0],):
             raise ValueError(
@@ -139,18 +142,22 @@ class GraphQuadratic:
         if np.isinf(values).any():
             raise ValueError("values must be finite, or NaN on unlabelled nodes, got inf.")
         free = np.flatnonzero(np.isnan(values))
+        _check_components(W, free)
+        loops = W.diagonal()
+        if loops.any():  # taken out first: large ones would swallow the other weights
+            W = (W - sparse.diags_array(loops)).tocsr()
         rows = W[free]
         system = sparse.diags_array(rows.sum(axis=1)) - rows[:, free]
         return cls(system, rows @ np.where(np.isnan(values), 0.0, values))
 
     def value(self, x):
         """Return the sum of the quadratics at ``x``, which has the shape of ``b``."""
-        x = np.asarray(x)
+        x = self._checked(x)
         return 0.5 * float(np.sum(x * (self.A @ x - 2 * self.b)))
 
     def gradient(self, x):
         """Return ``A x - b``."""
-        return self.A @ np.asarray(x) - self.b
+        return self.A @ self._checked(x) - self.b
 
     def lipschitz(self):
         """Return the coordinate-wise Lipschitz constants, the diagonal of ``A``."""
@@ -161,6 +168,26 @@ class GraphQuadratic:
         norms = np.linalg.norm(gradient, axis=0)
         scale = np.linalg.norm(self.b, axis=0)
         return float(np.max(norms / np.where(scale > 0, scale, 1), initial=0.0))
+
+    def _checked(self, x):
+        x = np.asarray(x)
+        if x.shape != self.b.shape:
+            raise ValueError(f"x must have the shape {self.b.shape} of b, got {x.shape}.")
+        return x
+
+
+def _check_components(graph, free):
+    """Raise if a component of the graph consists of the nodes ``free`` alone."""
+    n_components, component = connected_components(graph, directed=False)
+    labelled = np.ones(graph.shape[0], bool)
+    labelled[free] = False
+    n_labels = np.bincount(component[labelled], minlength=n_components)
+    lost = free[n_labels[component[free]] == 0]
+    if lost.size:
+        raise ValueError(
+            "Each component of the graph must hold a label, but none reaches "
+            f"{lost.size} of the nodes, such as node {lost[0]}."
+        )
 
 
 def tree_block_descent(
@@ -244,7 +271,7 @@ def tree_block_descent(
         raise TypeError(f"problem must be a GraphQuadratic, got {type(problem).__name__}.")
     check_at_least_one(max_iter, "max_iter")
     check_nonnegative(tol, "tol")
-    if selection not in SELECTIONS:
+    if not isinstance(selection, str) or selection not in SELECTIONS:
         raise ValueError(f"selection must be one of {SELECTIONS}, got {selection!r}.")
     state = _State(problem, x0, tol)
     choose_block = _block_rule(problem, rule, selection, random_state)
@@ -269,6 +296,8 @@ class _State:
     def __init__(self, problem, x0, tol):
         self._problem, self._tol = problem, tol
         b = problem.b
+        if np.iscomplexobj(x0):
+            raise ValueError("x0 must be real, got complex values.")
         self.x = np.zeros_like(b) if x0 is None else np.array(x0, dtype=b.dtype, order="C")
         if self.x.shape != b.shape:
             raise ValueError(f"x0 must have the shape {b.shape} of b, got {self.x.shape}.")
@@ -339,13 +368,16 @@ def _check_blocks(rule, n):
     if blocks.shape != (n,) or blocks.dtype.kind not in "iu":
         raise ValueError(
             f"rule must be one of {RULES} or an integer array of shape ({n},) with the block of "
-            f"each variable, got {rule!r}."
+            f"each variable, got {blocks!r}."
         )
     return blocks
 
 
 def _fixed_blocks(A, blocks):
-    forests = [RootedForest(A, np.flatnonzero(blocks == number)) for number in np.unique(blocks)]
+    order = np.argsort(blocks, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(blocks[order])) + 1)
+    position = np.full(A.shape[0], -1, np.int64)
+    forests = [RootedForest(A, nodes, position) for nodes in members]
     turn = 0
 
     def choose(state):

@@ -241,3 +241,54 @@ def test_symmetry_is_measured(dtype):
     rows = check_symmetric(V)
     assert (rows != rows.T).nnz == 0
     np.testing.assert_allclose(rows.toarray(), V, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_singular_trees_are_refused_whatever_their_rounding(dtype):
+    # Laplacians of weighted trees: the last pivot is zero, but for rounding errors.
+    rng = np.random.default_rng(0)
+    for n in [*range(2, 60), 3000]:
+        parent = rng.integers(np.maximum(np.arange(1, n) - 3, 0), np.arange(1, n))
+        W = sparse.coo_array((rng.uniform(0.1, 2, n - 1), (np.arange(1, n), parent)), shape=(n, n))
+        W = W + W.T
+        laplacian = (sparse.diags_array(W.sum(axis=1)) - W).astype(dtype)
+        with pytest.raises(ValueError, match="positive definite"):
+            forest_solve(laplacian, rng.standard_normal(n))
+        shift = 1e-8 if dtype == np.float64 else 1e-2
+        shifted = laplacian + shift * sparse.eye_array(n, dtype=dtype)
+        x = forest_solve(shifted, np.ones(n))
+        np.testing.assert_allclose(x * shift, 1, rtol=2e-3)
+
+
+def test_badly_scaled_trees_are_solved():
+    # A chain whose links weaken by a factor of a thousand each, held at the strong end.
+    weights = 1e-3 ** np.arange(8.0)
+    A = (
+        np.diag(weights + np.r_[weights[1:], 0])
+        - np.diag(weights[1:], 1)
+        - np.diag(weights[1:], -1)
+    )
+    np.testing.assert_allclose(forest_solve(A, np.r_[1.0, np.zeros(7)]), 1, rtol=1e-12)
+
+
+def test_right_hand_sides_outside_the_block_are_not_looked_at():
+    x = forest_solve(2 * np.eye(3), [1.0, np.nan, 3.0], [2, 0])
+    np.testing.assert_array_equal(x, [1.5, 0.5])
+
+
+def test_complex_scores_are_refused():
+    with pytest.raises(ValueError, match="scores must be real"):
+        greedy_forest(np.ones(2) * 1j, np.eye(2))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda n: color_graph(sparse.eye_array(n), order=[0] * n),
+        lambda n: forest_solve(sparse.eye_array(n), np.ones(n), [0] * n),
+    ],
+)
+def test_messages_do_not_print_long_lists(call):
+    with pytest.raises(ValueError, match=r"order|repeat") as caught:
+        call(5000)
+    assert len(str(caught.value)) < 200

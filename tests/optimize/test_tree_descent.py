@@ -252,7 +252,14 @@ def test_quadratic_of_a_labelled_graph():
         (-np.ones((3, 3)), [0, 1, np.nan], ">= 0"),
         (np.ones((3, 3)), [0, np.nan], "values"),
         (np.ones((3, 3)), [0, np.inf, np.nan], "finite"),
-        (np.diag([1.0, 1.0, 1.0]), [0, 1, np.nan], "positive definite"),
+        (np.ones((3, 3)), [0, 1j, np.nan], "real"),
+        (np.diag([1.0, 1.0, 1.0]), [0, 1, np.nan], "label, but none .* such as node 2"),
+        (np.ones((3, 3)), [np.nan] * 3, "label, but none reaches 3 .* node 0"),
+        (
+            np.kron(np.eye(2), [[0, 0.3, 0], [0.3, 0, 0.1], [0, 0.1, 0]]),
+            [0.0, *[np.nan] * 5],
+            "label, but none reaches 3 .* node 3",
+        ),
     ],
 )
 def test_bad_labelled_graphs_are_refused(graph, values, message):
@@ -272,6 +279,8 @@ def test_bad_labelled_graphs_are_refused(graph, values, message):
         ({"tol": -1}, "tol"),
         ({"x0": [1.0]}, "x0"),
         ({"x0": [1.0, np.inf, 0.0]}, "x0"),
+        ({"x0": [1.0, 1j, 0.0]}, "x0 must be real"),
+        ({"selection": np.ones(3)}, "selection must be"),
     ],
 )
 def test_bad_options_are_refused(options, message):
@@ -285,6 +294,43 @@ def test_indefinite_matrices_are_refused(rule):
     A = np.eye(8) + 2 * (np.eye(8, k=1) + np.eye(8, k=-1))
     with pytest.raises(ValueError, match="positive definite"):
         tree_block_descent(GraphQuadratic(A, np.ones(8)), rule=rule)
+
+
+def test_loops_have_no_effect_however_large():
+    path = np.eye(4, k=1) + np.eye(4, k=-1)
+    values = [0.0, np.nan, np.nan, 3.0]
+    plain = GraphQuadratic.from_labels(path, values)
+    for loops in (0.1, 1e20):
+        looped = sparse.csr_array(path + loops * np.eye(4))
+        problem = GraphQuadratic.from_labels(looped, values)
+        np.testing.assert_array_equal(problem.A.toarray(), plain.A.toarray())
+        np.testing.assert_array_equal(problem.b, plain.b)
+        np.testing.assert_array_equal(looped.diagonal(), loops)  # the argument stays
+
+
+def test_a_graph_with_all_nodes_labelled_leaves_nothing_to_do():
+    problem = GraphQuadratic.from_labels(np.ones((2, 2)), [1.0, 2.0])
+    assert tree_block_descent(problem).x.shape == (0,)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (1, 3), (2,), ()])
+def test_points_of_another_shape_are_refused(shape):
+    problem = GraphQuadratic(np.eye(3), np.ones(3))
+    for operation in (problem.value, problem.gradient):
+        with pytest.raises(ValueError, match=r"x must have the shape \(3,\) of b"):
+            operation(np.ones(shape))
+
+
+def test_as_many_blocks_as_variables():
+    # Grouping has to be linear: going through all variables for each block takes minutes.
+    n = 100_000
+    problem = GraphQuadratic(2 * sparse.eye_array(n), np.ones(n))
+    numbers = np.random.default_rng(0).permutation(n)
+    seen = []
+    with pytest.warns(ConvergenceWarning):
+        tree_block_descent(problem, rule=numbers, max_iter=2, callback=lambda x: seen.append(x))
+    assert np.flatnonzero(seen[0]).tolist() == np.flatnonzero(numbers == 0).tolist()
+    assert set(np.flatnonzero(seen[1])) == set(np.flatnonzero(numbers < 2))
 
 
 def test_other_problems_are_refused():

@@ -2,7 +2,8 @@
 
 Graphs come as the rows of a CSR matrix without duplicates (``indptr``, ``indices``,
 ``data``), structurally symmetric; diagonal entries are no edges. Union-find costs
-practically constant time an edge, everything else is linear in the edges it visits.
+practically constant time an edge, colouring a pass over the colours for each node, and
+everything else is linear in the edges it visits.
 """
 
 import numpy as np
@@ -161,18 +162,22 @@ def root_forest(indptr, indices, data, nodes, position, sequence, parent, weight
 
 
 @njit(cache=True, nogil=True)
-def factor_forest(parent, weight, pivot):
+def factor_forest(parent, weight, pivot, rounding):
     """Eliminate from the leaves to the roots: A = (I + M) diag(pivot) (I + M)'.
 
     Replaces ``weight`` by the multipliers M and ``pivot`` by the pivots; returns the place
-    of the first pivot that is not positive, or -1.
+    of the first pivot that is not above its own rounding error, or -1. ``rounding`` is the
+    unit roundoff; the errors of the children's pivots add up.
     """
+    error = 2 * rounding * np.abs(pivot)
     for k in range(parent.shape[0] - 1, -1, -1):
-        if not pivot[k] > 0:
+        if not pivot[k] > error[k]:
             return k
         if parent[k] >= 0:
             multiplier = weight[k] / pivot[k]
-            pivot[parent[k]] -= weight[k] * multiplier
+            change = weight[k] * multiplier
+            pivot[parent[k]] -= change
+            error[parent[k]] += multiplier * multiplier * error[k] + 2 * rounding * abs(change)
             weight[k] = multiplier
     return -1
 
