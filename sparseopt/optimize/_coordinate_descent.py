@@ -35,7 +35,13 @@ from sparseopt._core import (
 )
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._gram_cache import GramCache
-from sparseopt.optimize._losses import HuberLoss, LogisticLoss, PoissonLoss, SquaredLoss
+from sparseopt.optimize._losses import (
+    HuberLoss,
+    LogisticLoss,
+    MultinomialLoss,
+    PoissonLoss,
+    SquaredLoss,
+)
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 from sparseopt.optimize._working_set import WorkingSetProblem, norm_squared, penalty_value
 
@@ -304,16 +310,16 @@ def coordinate_descent(
         Target, as the loss accepts it.
     penalty : L1, ElasticNet or NonNegative
         Penalty with its strength and weights.
-    loss : SquaredLoss, LogisticLoss, HuberLoss or PoissonLoss, optional
+    loss : SquaredLoss, LogisticLoss, MultinomialLoss, HuberLoss or PoissonLoss, optional
         The loss; half the mean squared error by default.
     sample_weight : ndarray of shape (n_samples,), optional
         Row weights :math:`s_i \ge 0`.
     fit_intercept : bool, default=False
         Whether :math:`b_0` is free, and unpenalised; otherwise it is zero.
-    coef_init : ndarray of shape (n_features,), optional
+    coef_init : ndarray of shape (n_features,) or (n_features * n_classes,), optional
         Warm start.
     max_iter : int, default=100
-        Largest number of working sets.
+        Largest number of working sets, or of Newton steps where the objective is smooth.
     tol : float, default=1e-6
         The run ends once its certificate is at most ``tol``. For the squared loss that is
         the duality gap, relative to the objective of the best constant model (zero
@@ -327,7 +333,9 @@ def coordinate_descent(
     Returns
     -------
     result : OptimizeResult
-        ``x`` (coefficients), ``intercept``, ``fun`` (the objective above),
+        ``x`` (coefficients; for a multinomial loss ``x.reshape(n_features, n_classes)`` holds
+        them), ``intercept`` (for a multinomial loss of shape (n_classes,) and with mean zero),
+        ``fun`` (the objective above),
         ``certificate`` (as ``tol`` has it), ``dual_gap`` (``fun`` exceeds its minimum by
         at most this), ``nit``, ``success``, ``status``, ``message``, ``history``. For the
         squared loss also ``dual`` (the dual point, shape (n_samples,), in the centred and
@@ -364,8 +372,6 @@ def coordinate_descent(
     check_nonnegative(tol, "tol")
     check_at_least_one(max_iter, "max_iter")
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
-    if coef_init is not None:
-        _check_start(coef_init, X.shape[1])
     limits = {"max_iter": max_iter, "tol": tol, "callback": callback}
     if not isinstance(loss, SquaredLoss):
         return _prox_newton(X, y, penalty, loss, sample_weight, fit_intercept, coef_init, limits)
@@ -373,6 +379,7 @@ def coordinate_descent(
     target, target_mean = design.transform_target(y)
     problem = PenalizedLeastSquares(design, target)
     if coef_init is not None:
+        _check_start(coef_init, X.shape[1])
         problem.set_start(coef_init)
     result = solve_penalized(problem, penalty, **limits)
     result.intercept = design.intercept(result.x, target_mean)
@@ -382,13 +389,22 @@ def coordinate_descent(
 
 def _prox_newton(X, y, penalty, loss, sample_weight, fit_intercept, coef_init, limits):
     # Imported here because it builds on this module.
+    from sparseopt.optimize._multinomial import PenalizedMultinomial
     from sparseopt.optimize._prox_newton import PenalizedLoss, solve_smooth
 
     if np.iscomplexobj(X):
         raise ValueError(f"{type(loss).__name__} needs real data, got complex values.")
     y = loss.check_target(y)
-    problem = PenalizedLoss(X, y, loss, sample_weight=sample_weight, fit_intercept=fit_intercept)
+    options = {"sample_weight": sample_weight, "fit_intercept": fit_intercept}
+    if isinstance(loss, MultinomialLoss):
+        n_classes = int(y.max()) + 1
+        if n_classes < 2:
+            raise ValueError("y must hold at least two classes for MultinomialLoss, got one.")
+        problem = PenalizedMultinomial(X, y, loss, n_classes, **options)
+    else:
+        problem = PenalizedLoss(X, y, loss, **options)
     if coef_init is not None:
+        _check_start(coef_init, problem.x.size)
         problem.set_start(coef_init)
     return solve_smooth(problem, penalty, **limits)
 
@@ -476,11 +492,10 @@ def _check_start(coef_init, n_features):
 
 
 def _check_combination(loss, penalty):
-    if not isinstance(loss, (SquaredLoss, LogisticLoss, HuberLoss, PoissonLoss)):
-        raise ValueError(
-            "coordinate_descent solves for SquaredLoss, LogisticLoss, HuberLoss and "
-            f"PoissonLoss, not for {type(loss).__name__}."
-        )
+    accepted = (SquaredLoss, LogisticLoss, MultinomialLoss, HuberLoss, PoissonLoss)
+    if not isinstance(loss, accepted):
+        names = ", ".join(kind.__name__ for kind in accepted)
+        raise ValueError(f"loss must be one of {names}, got {loss!r}.")
     if not isinstance(penalty, ElasticNet):
         raise ValueError(
             "coordinate_descent needs a penalty with a kernel form, L1, ElasticNet or "

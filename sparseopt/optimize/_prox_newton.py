@@ -10,8 +10,10 @@ optional and free of penalty, X (n_samples, n_features) real. Outer iterations c
 working set by distance to the optimality conditions, as in [1]. On it, each Newton step
 replaces the loss by its second-order model, a least-squares problem with row weights,
 which the engine of ``_working_set`` solves with the penalty; a line search follows.
-Coefficients whose sign has settled then move by Newton steps of the loss itself. The
-stopping rule is the largest distance of the gradient to the subdifferential, relative to
+Coefficients whose sign has settled then move by Newton steps of the loss itself. Where
+the penalty is smooth, truncated Newton steps of the whole problem take the place of
+working sets (``_truncated_newton``). The multinomial loss has working sets of its own
+(``_multinomial``). The stopping rule is the largest distance of the gradient to the subdifferential, relative to
 the largest entry of the gradient at the best constant model. A duality gap certifies the
 result: with the weighted slopes u_i = s_i f'(z_i) / sum_i s_i, shrunk until they sum to
 zero (with an intercept) and X'u meets the bounds of the penalty, the dual value is
@@ -35,18 +37,21 @@ from sparseopt.optimize._coordinate_descent import PenalizedLeastSquares
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._gram_cache import GramCache
 from sparseopt.optimize._kernels import losses as kernels
+from sparseopt.optimize._losses import LogisticLoss, MultinomialLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
+from sparseopt.optimize._restricted_loss import RestrictedLoss
+from sparseopt.optimize._truncated_newton import SmoothRestriction
 from sparseopt.optimize._working_set import WorkingSetProblem, penalty_value
 
 METHOD = "Prox-Newton coordinate descent"
 INNER_FRACTION = 0.3  # of the violation, the accuracy asked of a working set
 MODEL_FRACTION = 0.1  # of its gap, the accuracy asked of a second-order model
 MAX_NEWTON_STEPS = 30
-MAX_HALVINGS = 30
-SUFFICIENT_DECREASE = 1e-4
 SMALLEST_WORKING_SET = 50
 WORKING_SET_GROWTH = 2
 SMALL_BLOCK = 10_000  # entries
+# Losses with enough curvature everywhere for plain Newton steps.
+TWICE_DIFFERENTIABLE = (LogisticLoss, MultinomialLoss)
 
 
 class PenalizedLoss:
@@ -81,17 +86,20 @@ class PenalizedLoss:
         Largest entry of the gradient at the best constant model.
     """
 
+    n_outputs = 1  # coefficients of a feature
+    smallest_working_set = SMALLEST_WORKING_SET
+
     def __init__(self, X, y, loss, *, sample_weight=None, fit_intercept=False):
         self.design = make_design(X)
-        self.norms = np.sqrt(self.design.column_norms_squared)
+        self.norms = self._spread(np.sqrt(self.design.column_norms_squared))
         self.y, self.loss, self.fit_intercept = y, loss, fit_intercept
         weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(float)
         self.shares = (weights / weights.sum()).astype(X.dtype)
-        self.constant = loss.best_constant(y, sample_weight) if fit_intercept else 0.0
+        self.constant = self._best_constant(sample_weight)
         self.derivatives, self.curvatures = np.empty((2, len(y)), X.dtype)
-        self.set_start(np.zeros(X.shape[1]))
-        self._differentiate()
-        self.gradient = self.design.correlate(self.derivatives)
+        self.set_start(np.zeros(self.norms.size))
+        self.differentiate()
+        self.gradient = self.correlate(self.derivatives)
         self.unit = float(np.max(np.abs(self.gradient))) or 1.0
         self._gradient_is_current = True
         self.accuracy = 0.0  # no working set is solved much more accurately than this
@@ -100,11 +108,13 @@ class PenalizedLoss:
         """Start from the coefficients ``x``, and the best constant model's intercept."""
         self.x = np.array(x, dtype=self.design.dtype)
         self.intercept = self.constant if intercept is None else intercept
-        self.predictions = self.design.predict(self.x) + self.design.dtype.type(self.intercept)
+        self.predictions = self.predict(self.x, self.intercept)
         self._gradient_is_current = False
 
     def set_penalty(self, penalty):
         """Pose the problem with a new penalty; the coefficients stay as a warm start."""
+        if penalty.weights is not None:
+            penalty = dataclasses.replace(penalty, weights=self._spread(penalty.weights))
         self.penalty = penalty
         self.code = penalty.kernel_code
         self.table = penalty.kernel_table(self.x.size, self.design.dtype)
@@ -117,6 +127,12 @@ class PenalizedLoss:
         self.candidates = np.flatnonzero(~excluded)
         self._steps_without_progress = 0
         self._best_violation = math.inf
+        self._smooth = None
+        is_smooth = (
+            self.code != NONNEGATIVE_ELASTIC_NET and not self.table[0, self.candidates].any()
+        )
+        if is_smooth and isinstance(self.loss, TWICE_DIFFERENTIABLE):
+            self._smooth = SmoothRestriction(self, self.candidates)
         return self._certify()
 
     def alpha_max(self, penalty):
@@ -126,9 +142,10 @@ class PenalizedLoss:
         does not matter; the coefficients are reset.
         """
         self.set_start(np.zeros_like(self.x))
-        weights = check_penalty_weights(penalty.weights, self.x.size, dtype=self.x.dtype)
+        weights = check_penalty_weights(penalty.weights, self.design.shape[1], dtype=self.x.dtype)
         free = np.where(weights == 0, 0, np.inf)
         solve_smooth(self, ElasticNet(0.0, weights=free), max_iter=100, tol=1e-8, warn=False)
+        penalty = dataclasses.replace(penalty, weights=self._spread(weights))
         largest = penalty.alpha_max(self.gradient)
         self.set_start(np.zeros_like(self.x))
         return largest
@@ -136,10 +153,12 @@ class PenalizedLoss:
     def step(self):
         """Solve the problem on a working set, then certify the result."""
         before = (self.objective, self.violation)
-        _WorkingSet(self, self._choose_working_set()).solve(
-            INNER_FRACTION * max(self.violation, self.accuracy)
-        )
-        self.predictions = self.design.predict(self.x) + self.design.dtype.type(self.intercept)
+        working_set = self._smooth
+        if working_set is None:
+            working_set = self._working_set(self._choose_working_set())
+        working_set.solve(INNER_FRACTION * max(self.violation, self.accuracy))
+        self._normalise()
+        self.predictions = self.predict(self.x, self.intercept)
         self._gradient_is_current = False
         progress = self._certify()
         return progress._replace(stalled=self._has_stalled(*before))
@@ -151,12 +170,7 @@ class PenalizedLoss:
         """
         if not self._gradient_is_current:
             self._certify()
-        gradient, shares = self.gradient, self.shares.astype(float)
-        slopes = self.loss._derivatives(self.y.astype(float), self.predictions.astype(float))
-        slopes = np.where(shares > 0, slopes, 0)
-        if self.fit_intercept:
-            slopes = _balanced(slopes, shares)
-            gradient = self.design.correlate((shares * slopes).astype(self.design.dtype))
+        slopes, gradient = self._dual_slopes()
         candidates = self.candidates
         slope = -gradient if self.code == NONNEGATIVE_ELASTIC_NET else np.abs(gradient)
         slope = slope[candidates].astype(float)
@@ -167,7 +181,7 @@ class PenalizedLoss:
             return math.inf
         soft = ridge > 0
         excess = np.maximum(scale * slope[soft] - l1[soft], 0)
-        dual = -self.loss.conjugate(self.y, scale * slopes, shares)
+        dual = -self.loss.conjugate(self.y, scale * slopes, self.shares.astype(float))
         dual -= 0.5 * float(np.sum(excess**2 / ridge[soft]))
         return max(float(self.objective) - dual, 0.0)
 
@@ -177,20 +191,64 @@ class PenalizedLoss:
             self.loss.kernel_code, self.loss.kernel_parameter, self.y, predictions, self.shares
         )
 
-    def _differentiate(self):
+    def predict(self, x, intercept):
+        """Return ``X x + intercept``."""
+        return self.design.predict(x) + self.design.dtype.type(intercept)
+
+    def correlate(self, derivatives):
+        """Return ``X' derivatives``."""
+        return self.design.correlate(derivatives)
+
+    def differentiate(self):
+        """Compute the derivatives and curvatures of the loss at the predictions."""
         kernels.weighted_derivatives(
             self.loss.kernel_code, self.loss.kernel_parameter, self.y, self.predictions,
             self.shares, self.derivatives, self.curvatures,
         )  # fmt: skip
 
+    def hessian_diagonal(self):
+        """Return the diagonal of the Hessian of the loss in the predictions."""
+        return self.curvatures
+
+    def hessian_product(self, change):
+        """Return the Hessian of the loss in the predictions, times a change of them."""
+        return self.curvatures * change
+
+    def mean_hessian(self):
+        """Return the mean Hessian of a sample, (n_outputs, n_outputs)."""
+        return np.array([[float(np.sum(self.curvatures))]])
+
     def intercept_violation(self):
         """Return the modulus of the derivative in the intercept."""
         return abs(float(np.sum(self.derivatives))) if self.fit_intercept else 0.0
 
+    def _spread(self, values):
+        """Return what holds for features as an array over coefficients."""
+        return values
+
+    def _best_constant(self, sample_weight):
+        return self.loss.best_constant(self.y, sample_weight) if self.fit_intercept else 0.0
+
+    def _normalise(self):
+        """Choose among points of equal predictions and objective."""
+
+    def _working_set(self, columns):
+        return WorkingSet(self, columns)
+
+    def _dual_slopes(self):
+        """Return slopes that suit the free intercept, and the gradient that they give."""
+        shares = self.shares.astype(float)
+        slopes = self.loss._derivatives(self.y.astype(float), self.predictions.astype(float))
+        slopes = np.where(shares > 0, slopes, 0)
+        if not self.fit_intercept:
+            return slopes, self.gradient
+        slopes = _balanced(slopes, shares)
+        return slopes, self.correlate((shares * slopes).astype(self.design.dtype))
+
     def _certify(self):
         if not self._gradient_is_current:
-            self._differentiate()
-            self.gradient = self.design.correlate(self.derivatives)
+            self.differentiate()
+            self.gradient = self.correlate(self.derivatives)
             self._gradient_is_current = True
         self.objective = self.loss_value(self.predictions) + penalty_value(self.table, self.x)
         distance = self.penalty.subdifferential_distance(self.x, self.gradient)
@@ -207,7 +265,7 @@ class PenalizedLoss:
         priority = (self.table[0, candidates] - slope) / self.norms[candidates]
         kept = (self.x[candidates] != 0) | (self.table[0, candidates] == 0)
         priority[kept] = -math.inf
-        size = max(SMALLEST_WORKING_SET, WORKING_SET_GROWTH * np.count_nonzero(kept))
+        size = max(self.smallest_working_set, WORKING_SET_GROWTH * np.count_nonzero(kept))
         if size >= candidates.size:
             return candidates
         return np.sort(candidates[np.argpartition(priority, size)[:size]])
@@ -220,18 +278,8 @@ class PenalizedLoss:
         return self._steps_without_progress >= 3
 
 
-class _WorkingSet:
-    """The problem restricted to some columns, which hold the support."""
-
-    def __init__(self, parent, columns):
-        self.parent = parent
-        self.columns = columns
-        self.block = _compact(parent.design.matrix[:, columns])
-        self.table = np.ascontiguousarray(parent.table[:, columns])
-        weights = parent.penalty.weights
-        self.penalty = parent.penalty
-        if weights is not None:
-            self.penalty = dataclasses.replace(self.penalty, weights=weights[columns])
+class WorkingSet(RestrictedLoss):
+    """The problem of a loss of one output restricted to some columns."""
 
     def solve(self, accuracy):
         """Take Newton steps until the violation is at most ``accuracy``."""
@@ -239,7 +287,7 @@ class _WorkingSet:
         for _ in range(MAX_NEWTON_STEPS):
             if not self._model_step():
                 break
-            parent._differentiate()
+            parent.differentiate()
             suffices = self._violation() <= accuracy
             # Where a Newton step costs no more than the epochs just run, its accuracy is free.
             if not self._support_step_pays(5 if suffices else 100):
@@ -247,14 +295,20 @@ class _WorkingSet:
                     break
                 continue
             self._support_step()
-            parent._differentiate()
+            parent.differentiate()
             if suffices or self._violation() <= accuracy:
                 break
 
-    def _violation(self):
-        gradient = self.block.T @ self.parent.derivatives
-        distance = self.penalty.subdifferential_distance(self.parent.x[self.columns], gradient)
-        return max(float(np.max(distance, initial=0.0)), self.parent.intercept_violation())
+    def _gather(self):
+        """Copy the columns, which are visited many times."""
+        self.block = _compact(self.parent.design.matrix[:, self.columns])
+
+    def _predict(self, step, shift):
+        """Return the change of the predictions by a step of x and a shift of the intercept."""
+        return self.block @ step + self.parent.predictions.dtype.type(shift)
+
+    def _correlate(self, derivatives):
+        return self.block.T @ derivatives
 
     def _model_step(self):
         """Minimise the second-order model and the penalty, then search along the line."""
@@ -263,7 +317,7 @@ class _WorkingSet:
             parent.loss.kernel_code, parent.loss.kernel_parameter, parent.y, parent.predictions,
             parent.shares, parent.curvatures,
         )  # fmt: skip
-        x = parent.x[self.columns]
+        x = self.x
         if not parent.curvatures.any():
             return False
         design, scale = self._weighted_design(self.block)
@@ -282,7 +336,7 @@ class _WorkingSet:
     def _support_step(self):
         """Take a Newton step of the loss on the support, with the signs as they are."""
         parent = self.parent
-        x = parent.x[self.columns]
+        x = self.x
         support = np.flatnonzero(x)
         l1, ridge = self.table[:, support]
         block = self.block[:, support]
@@ -315,7 +369,7 @@ class _WorkingSet:
         An epoch costs two flops for each stored entry of the working set, the Gram matrix
         of s of its columns about s / 2 epochs of these columns, and its factor s^3/3.
         """
-        size = np.count_nonzero(self.parent.x[self.columns])
+        size = np.count_nonzero(self.x)
         epoch = 2 * (self.block.nnz if sparse.issparse(self.block) else self.block.size)
         cost = size**2 / (2 * self.columns.size) * epoch + size**3 / 3
         return 0 < size <= min(len(self.parent.y), 4096) and cost <= replaced_epochs * epoch
@@ -326,29 +380,6 @@ class _WorkingSet:
         scale = float(np.max(parent.curvatures))
         weights = parent.curvatures / scale
         return make_design(block, sample_weight=weights, fit_intercept=parent.fit_intercept), scale
-
-    def _move(self, step, shift):
-        """Search along the step for a sufficient decrease; tell whether there was one."""
-        parent = self.parent
-        x = parent.x[self.columns]
-        change = self.block @ step + parent.predictions.dtype.type(shift)
-        slope = float(parent.derivatives @ change) + _penalty_change(self.table, x, step)
-        objective = parent.loss_value(parent.predictions) + penalty_value(self.table, x)
-        rounding = 10 * np.finfo(x.dtype).eps * abs(objective)
-        if not slope < rounding:
-            return False
-        length = 1.0
-        for _ in range(MAX_HALVINGS):
-            predictions = parent.predictions + length * change
-            trial = x + length * step
-            value = parent.loss_value(predictions) + penalty_value(self.table, trial)
-            if value <= objective + SUFFICIENT_DECREASE * length * slope + rounding:
-                parent.x[self.columns] = trial
-                parent.intercept += length * shift
-                parent.predictions = predictions
-                return True
-            length /= 2
-        return False
 
 
 def _compact(block):
@@ -366,13 +397,6 @@ def _balanced(slopes, shares):
     if up > down:
         return np.where(above, slopes * (down / up), slopes)
     return np.where(below, slopes * (up / down), slopes) if down > 0 else slopes
-
-
-def _penalty_change(table, x, step):
-    """Return the change of the penalty from ``x`` to ``x + step``, without cancellation."""
-    new = x + step
-    l1 = np.where(x * new > 0, np.sign(x) * step, np.abs(new) - np.abs(x))
-    return float(table[0] @ l1 + table[1] @ (step * (x + 0.5 * step)))
 
 
 def _divide(derivatives, curvatures):

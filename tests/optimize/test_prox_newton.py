@@ -319,7 +319,7 @@ def test_scaling_the_design_scales_the_coefficients(scale):
         (PoissonLoss(), [-1.0, 1.0, 1.0], "y must be >= 0"),
         (PoissonLoss(), [0.0, 0.0, 0.0], "count above 0"),
         (HuberLoss(), [1j, 1.0, 1.0], "real data"),
-        (MultinomialLoss(), [0, 1, 2], "not for MultinomialLoss"),
+        (MultinomialLoss, [0, 1, 2], "loss must be one of SquaredLoss, .*, got <class"),
     ],
 )
 def test_bad_targets_are_refused(loss, y, message):

@@ -1,0 +1,444 @@
+r"""Working-set prox-Newton for the multinomial loss.
+
+Problem, with coefficients x (n_features, n_classes) and intercepts b (n_classes,):
+
+    minimise  F(x, b) = sum_i s_i (log sum_c exp z_ic - z_{i y_i}) / sum_i s_i
+                        + sum_jc penalty_j(x_jc),          z = X x + 1 b',
+
+the state and the stopping rule as in ``_prox_newton``, the coefficients flattened with
+index ``feature * n_classes + class``. A working set holds pairs of a feature and a class.
+On it, coordinate descent minimises the exact second-order model (see
+``_kernels.multinomial``: a visit costs as little as for two classes). The Newton steps on
+the support, and those of a smooth penalty, solve
+
+    H d = -gradient,   H = X' diag(s) (diag(p) - p p') X + ridge   (in the pairs, and b)
+
+by conjugate gradients, only as exactly as the distance to the solution asks [1]: H meets a
+vector at the cost of its predictions and of their gradient. The dual point is that of the
+class probabilities, moved between classes until each has the share of its samples, as an
+intercept asks.
+
+A shift of all classes by the same amount changes no probability. Of solutions that differ
+by that alone, the one reported has intercepts and unpenalised coefficients of mean zero,
+and a zero coefficient wherever the l1 norm lets signs balance.
+
+[1] Dembo, Eisenstat, Steihaug (1982). Inexact Newton Methods. SIAM J. Numer. Anal. 19(2).
+"""
+
+import numpy as np
+from scipy import linalg, sparse
+
+from sparseopt.optimize._kernels import multinomial as kernels
+from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET
+from sparseopt.optimize._prox_newton import PenalizedLoss, WorkingSet
+from sparseopt.optimize._truncated_newton import MAX_PRODUCTS, AllColumns, newton_direction
+
+MODEL_EPOCHS = 200
+MODEL_FRACTION = 0.1  # of the violation, the accuracy asked of a second-order model
+LEAST_PROBABILITY = 1e-3  # of the label, in models
+MAX_SUPPORT_STEPS = 20
+SUPPORT_FRACTION = 0.03  # of the accuracy asked of a working set, that asked of its support
+SETTLED = 0.02  # of the support, may change in a model before Newton steps on it
+FACTOR_SPEED = 5  # flops of matrix products in the time of one elsewhere
+LARGEST_FACTOR = 4096
+LARGEST_BLOCK = 50_000_000  # entries
+DENSE_PAIRS = 0.25  # share of all pairs from which products with matrices are faster
+
+
+class PenalizedMultinomial(PenalizedLoss):
+    """State of the solver; reused along a path of penalties.
+
+    Parameters
+    ----------
+    X : ndarray or sparse container of shape (n_samples, n_features)
+        Real design.
+    y : ndarray of shape (n_samples,)
+        Labels 0, ..., n_classes - 1.
+    loss : MultinomialLoss
+        The loss.
+    n_classes : int
+        Number of classes.
+    sample_weight : ndarray of shape (n_samples,), optional
+        Row weights.
+    fit_intercept : bool, default=False
+        Whether the intercepts are free. They are reported with mean zero.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_features * n_classes,)
+        Coefficients.
+    intercept : ndarray of shape (n_classes,)
+        Intercepts.
+    predictions, probabilities : ndarray of shape (n_samples, n_classes)
+        ``X x + intercept``, and their softmax; stored by class.
+    """
+
+    def __init__(self, X, y, loss, n_classes, *, sample_weight=None, fit_intercept=False):
+        self.n_classes = self.n_outputs = n_classes
+        self.prefers_factors = False
+        self.rows = np.arange(len(y))
+        self.smallest_working_set = 10 * n_classes
+        super().__init__(X, y, loss, sample_weight=sample_weight, fit_intercept=fit_intercept)
+
+    def predict(self, x, intercept):
+        """Return ``X x + intercept``, stored by classes."""
+        coef = x.reshape(-1, self.n_classes)
+        used = np.flatnonzero(coef.any(axis=1))
+        columns = AllColumns(self.design.matrix[:, used], self.n_classes)
+        return columns.predict(coef[used].ravel(), np.asarray(intercept, self.design.dtype))
+
+    def correlate(self, derivatives):
+        """Return ``X' derivatives``, flattened."""
+        return AllColumns(self.design.matrix, self.n_classes).correlate(derivatives)
+
+    def loss_value(self, predictions):
+        """Return the loss of ``predictions``."""
+        losses, _, _ = self._softmax(predictions)
+        counted = self.shares > 0
+        return float(self.shares[counted] @ losses[counted])
+
+    def differentiate(self):
+        """Compute the class probabilities and the derivatives at the predictions."""
+        _, self.probabilities, others = self._softmax(self.predictions)
+        self.weighted = self.shares[:, None] * self.probabilities
+        self.derivatives = self.weighted.copy(order="F")
+        self.derivatives[self.rows, self.y] = -self.shares * others  # no cancellation
+
+    def hessian_diagonal(self):
+        """Return the diagonal of the Hessian of the loss in the predictions."""
+        return self.weighted * (1 - self.probabilities)
+
+    def hessian_product(self, change):
+        """Return the Hessian of the loss in the predictions, times a change of them."""
+        change = change - np.einsum("ij,ij->i", self.probabilities, change)[:, None]
+        change *= self.weighted
+        return change
+
+    def mean_hessian(self):
+        """Return the mean Hessian of a sample, (n_outputs, n_outputs)."""
+        return np.diag(self.weighted.sum(axis=0)) - self.weighted.T @ self.probabilities
+
+    def intercept_violation(self):
+        """Return the largest derivative in an intercept."""
+        if not self.fit_intercept:
+            return 0.0
+        return float(np.max(np.abs(self.derivatives.sum(axis=0))))
+
+    def _softmax(self, predictions):
+        """Return losses, probabilities, and the probability of all classes but the label."""
+        own = predictions[self.rows, self.y]
+        powers = predictions - own[:, None]
+        largest = powers.max(axis=1)
+        powers -= largest[:, None]
+        np.exp(powers, out=powers)
+        powers[self.rows, self.y] = 0
+        others = powers.sum(axis=1)
+        label = np.exp(-largest)
+        total = label + others
+        losses = np.where(largest > 0, largest + np.log(total), np.log1p(others))
+        powers[self.rows, self.y] = label
+        powers /= total[:, None]
+        return losses, powers, others / total
+
+    def _spread(self, values):
+        return np.repeat(values, self.n_classes)
+
+    def _best_constant(self, sample_weight):
+        if not self.fit_intercept:
+            return np.zeros(self.n_classes)
+        constant = self.loss.best_constant(self.y, sample_weight)
+        return constant - constant.mean()
+
+    def _working_set(self, columns):
+        return PairWorkingSet(self, columns)
+
+    def _normalise(self):
+        self.intercept = self.intercept - np.mean(self.intercept)
+        if self.code == NONNEGATIVE_ELASTIC_NET:
+            return
+        coef = self.x.reshape(-1, self.n_classes)  # a view
+        l1, ridge = self.table[:, :: self.n_classes]
+        free = (l1 == 0) & (ridge == 0)
+        coef[free] -= coef[free].mean(axis=1, keepdims=True)
+        n_positive, n_negative = np.sum(coef > 0, axis=1), np.sum(coef < 0, axis=1)
+        tied = np.flatnonzero((ridge == 0) & (n_positive == n_negative) & (n_positive > 0))
+        tied = tied[2 * n_positive[tied] == self.n_classes]
+        tied = tied[l1[tied] > 0]
+        nearest = np.argmin(np.abs(coef[tied]), axis=1)
+        coef[tied] -= coef[tied, nearest][:, None]  # leaves an exact zero there
+
+    def _dual_slopes(self):
+        shares = self.shares.astype(float)
+        slopes = self.loss._derivatives(self.y, self.predictions.astype(float))
+        slopes[shares == 0] = 0
+        if not self.fit_intercept:
+            return slopes, self.gradient
+        slopes = _balanced(slopes, self.y, shares)
+        return slopes, self.correlate((shares[:, None] * slopes).astype(self.design.dtype))
+
+
+class PairWorkingSet(WorkingSet):
+    """The problem restricted to some pairs of a feature and a class."""
+
+    def _gather(self):
+        k, matrix = self.parent.n_classes, self.parent.design.matrix
+        features, classes = np.divmod(self.columns, k)
+        order = np.lexsort((features, classes))
+        self.columns, features, classes = self.columns[order], features[order], classes[order]
+        used, positions = np.unique(features, return_inverse=True)
+        if used.size < matrix.shape[1]:
+            matrix, features = matrix[:, used], positions
+        self.pairs = Pairs(matrix, features, classes, k)
+        self._settled = False
+
+    def solve(self, accuracy):
+        """Take Newton steps until the violation is at most ``accuracy``."""
+        self.accuracy = accuracy
+        super().solve(accuracy)
+
+    def _predict(self, step, shift):
+        return self.pairs.predict(step, shift)
+
+    def _correlate(self, derivatives):
+        return self.pairs.correlate(derivatives)
+
+    def _model_step(self):
+        """Minimise the second-order model and the penalty, then search along the line."""
+        parent, pairs, x = self.parent, self.pairs, self.x
+        probabilities, weighted = self._model_probabilities()
+        gradient, totals = self._correlate(parent.derivatives), parent.derivatives.sum(axis=0)
+        curvature = pairs.weighted_squares(weighted * (1 - probabilities))
+        new, shift = x.copy(), np.zeros_like(totals)
+        change, mean = np.zeros_like(weighted), np.zeros_like(parent.shares)
+        target = MODEL_FRACTION * self._violation()
+        skip_zeros = False
+        for _ in range(MODEL_EPOCHS):
+            moved = pairs.epoch(
+                gradient, curvature, parent.code, self.table, new,
+                probabilities, weighted, change, mean, skip_zeros,
+            )  # fmt: skip
+            if parent.fit_intercept:
+                slope = kernels.intercept_epoch(
+                    totals, shift, probabilities, weighted, change, mean
+                )
+                moved = max(moved, slope)
+            if moved <= target and not skip_zeros:
+                break
+            skip_zeros = moved > target
+        changed = np.count_nonzero(np.sign(new) != np.sign(x))
+        self._settled = changed <= SETTLED * np.count_nonzero(new)
+        return self._move(new - x, shift)
+
+    def _model_probabilities(self):
+        """Return probabilities, also weighted, for a model in which no label is all but impossible.
+
+        The curvature vanishes with the probability of the label while the slope does not:
+        a floor limits the Newton step of a sample.
+        """
+        parent = self.parent
+        label = parent.probabilities[parent.rows, parent.y]
+        low = np.flatnonzero(label < LEAST_PROBABILITY)
+        if low.size == 0:
+            return parent.probabilities, parent.weighted
+        probabilities = parent.probabilities.copy(order="F")
+        probabilities[low] *= ((1 - LEAST_PROBABILITY) / (1 - label[low]))[:, None]
+        probabilities[low, parent.y[low]] = LEAST_PROBABILITY
+        return probabilities, parent.shares[:, None] * probabilities
+
+    def _support_step_pays(self, replaced_epochs):
+        """Tell whether the support has settled; a product costs no more than an epoch."""
+        return self._settled
+
+    def _support_step(self):
+        """Take Newton steps on the support, with the signs as they are, while they last."""
+        parent = self.parent
+        for _ in range(MAX_SUPPORT_STEPS):
+            x = self.x
+            at = np.flatnonzero(x)
+            support, (l1, ridge) = self.pairs.take(at), self.table[:, at]
+            gradient = support.correlate(parent.derivatives) + l1 * np.sign(x[at]) + ridge * x[at]
+            totals = parent.derivatives.sum(axis=0) * parent.fit_intercept
+            violation = max(np.max(np.abs(gradient), initial=0), np.max(np.abs(totals)))
+            if violation <= SUPPORT_FRACTION * self.accuracy:
+                break
+            direction, shift = self._newton_direction(support, ridge, gradient, totals, violation)
+            keeps_sign = (x[at] + direction) * x[at] > 0
+            step = np.zeros_like(x)
+            step[at] = np.where(keeps_sign, direction, -x[at])
+            if not self._move(step, shift):
+                break
+            parent.differentiate()
+            if not keeps_sign.all():
+                break
+
+    def _newton_direction(self, support, ridge, gradient, totals, violation):
+        """Solve Newton's system by conjugate gradients, or directly once that costs less."""
+        parent, limit = self.parent, support.products_a_factor()
+        step = None
+        if not parent.prefers_factors or limit >= MAX_PRODUCTS:
+            step, shift, n_products = newton_direction(
+                parent, support, ridge, gradient, totals, violation, max_products=limit
+            )
+            if n_products < limit or limit >= MAX_PRODUCTS:
+                return step, shift
+            parent.prefers_factors = True
+        direct = solve_directly(parent, support, ridge, gradient, totals)
+        if direct is None:
+            return newton_direction(parent, support, ridge, gradient, totals, violation)[:2]
+        return direct
+
+
+class Pairs:
+    """Pairs of a feature and a class, sorted by class."""
+
+    def __init__(self, matrix, features, classes, n_classes):
+        self.matrix, self.features, self.classes = matrix, features, classes
+        self.n_classes = n_classes
+        if sparse.issparse(matrix):
+            self._arrays = (matrix.data, matrix.indices, matrix.indptr)
+            self._kind = "sparse"
+        else:
+            self._arrays = (matrix,)
+            self._kind = "dense"
+        # A product of matrices that does needless work still saves time then.
+        self._is_dense = features.size >= DENSE_PAIRS * n_classes * matrix.shape[1]
+
+    def take(self, positions):
+        """Return some of the pairs."""
+        return Pairs(self.matrix, self.features[positions], self.classes[positions], self.n_classes)
+
+    def predict(self, step, shift):
+        """Return ``X step + shift``, stored by classes."""
+        if self._is_dense:
+            coef = np.zeros((self.matrix.shape[1], self.n_classes), step.dtype)
+            coef[self.features, self.classes] = step
+            return AllColumns(self.matrix, self.n_classes).predict(coef.ravel(), shift)
+        change = np.empty((self.matrix.shape[0], self.n_classes), step.dtype, order="F")
+        change[...] = shift
+        self._kernel("predict", self.features, self.classes, step, change)
+        return change
+
+    def correlate(self, derivatives):
+        """Return ``X' derivatives`` of each pair."""
+        if self._is_dense:
+            product = AllColumns(self.matrix, self.n_classes).correlate(derivatives)
+            return product.reshape(-1, self.n_classes)[self.features, self.classes]
+        out = np.empty(self.features.size, derivatives.dtype)
+        self._kernel("correlate", self.features, self.classes, derivatives, out)
+        return out
+
+    def weighted_squares(self, curvature):
+        """Return ``sum_i X_ij^2 curvature_i`` of each pair."""
+        out = np.empty(self.features.size, curvature.dtype)
+        self._kernel("weighted_squares", self.features, self.classes, curvature, out)
+        return out
+
+    def epoch(self, *arguments):
+        """Run an epoch of coordinate descent on the model; see the kernels."""
+        return self._kernel("epoch", self.features, self.classes, *arguments)
+
+    def sum_outputs(self, values):
+        """Sum over the pairs of each class."""
+        return np.bincount(self.classes, values, self.n_classes).astype(values.dtype, copy=False)
+
+    def spread(self, outputs):
+        """Return for each pair the value of its class."""
+        return outputs[self.classes]
+
+    def products_a_factor(self):
+        """Return how many products of the Hessian cost as much as its factorisation.
+
+        Forming and factorising it takes m s^2 + s^3/3 flops for m samples and s pairs, at
+        the speed of matrix products. Where it does not fit into memory, they are many.
+        """
+        m, s = self.matrix.shape[0], self.features.size
+        stored, formed = m * s, m * s**2
+        if sparse.issparse(self.matrix):
+            stored = int(np.diff(self.matrix.indptr)[self.features].sum())
+            formed = FACTOR_SPEED * stored * (1 + stored // m)  # of sparse matrices
+        if s > LARGEST_FACTOR or stored > LARGEST_BLOCK:
+            return MAX_PRODUCTS
+        product = 4 * stored + 8 * m * self.n_classes
+        return min(MAX_PRODUCTS, 5 + int((formed + s**3 / 3) / (FACTOR_SPEED * product)))
+
+    def hessian(self, parent):
+        """Return the Hessian of the loss, bordered by the intercepts of all classes but one.
+
+        The same shift of all intercepts changes nothing; the last one is kept.
+        """
+        roots = np.sqrt(parent.shares)[:, None] * parent.probabilities
+        columns = self.matrix[:, self.features]
+        if sparse.issparse(columns):
+            owners = np.repeat(self.classes, np.diff(columns.indptr))
+            spread = sparse.csc_array(
+                (columns.data * roots[columns.indices, owners], columns.indices, columns.indptr),
+                columns.shape,
+            )
+            product = (spread.T @ spread).toarray()
+        else:
+            spread = columns * roots[:, self.classes]
+            product = spread.T @ spread
+        size, n_free = self.features.size, (self.n_classes - 1) * parent.fit_intercept
+        hessian = np.empty((size + n_free, size + n_free), self.matrix.dtype, order="F")
+        hessian[:size, :size] = -product
+        hessian[size:, :size] = -(spread.T @ roots[:, :n_free]).T
+        hessian[size:, size:] = -roots[:, :n_free].T @ roots[:, :n_free]
+        for c in range(self.n_classes):
+            first, last = np.searchsorted(self.classes, [c, c + 1])
+            own, weighted = columns[:, first:last], parent.weighted[:, c]
+            if sparse.issparse(own):
+                block = (own.T @ (sparse.diags_array(weighted) @ own)).toarray()
+            else:
+                block = own.T @ (weighted[:, None] * own)
+            hessian[first:last, first:last] += block
+            if c < n_free:
+                hessian[size + c, first:last] += own.T @ weighted
+                hessian[size + c, size + c] += weighted.sum()
+        hessian[:size, size:] = hessian[size:, :size].T
+        return hessian
+
+    def _kernel(self, name, *arguments):
+        return getattr(kernels, f"{self._kind}_{name}")(*self._arrays, *arguments)
+
+
+def solve_directly(parent, pairs, ridge, gradient, totals):
+    """Return the Newton steps of coefficients and intercepts; None if no damping helps."""
+    hessian, size = pairs.hessian(parent), gradient.size
+    diagonal = np.diagonal(hessian).copy()
+    diagonal[:size] += ridge
+    sides = -np.concatenate([gradient, totals[: len(hessian) - size]])
+    epsilon = np.finfo(hessian.dtype).eps
+    for damping in (1e2 * epsilon * len(hessian), np.sqrt(epsilon)):
+        hessian[np.diag_indices_from(hessian)] = (1 + damping) * diagonal
+        try:
+            factor = linalg.cho_factor(hessian, lower=True, check_finite=False)
+        except linalg.LinAlgError:
+            continue
+        solution = linalg.cho_solve(factor, sides, check_finite=False)
+        shift = np.zeros_like(totals)
+        shift[: len(hessian) - size] = solution[size:]
+        return solution[:size], shift
+    return None
+
+
+def _balanced(slopes, y, shares):
+    """Move probability between classes until the weighted slopes of each sum to zero.
+
+    Classes with too much give the same fraction of it in every sample; what they give
+    goes to the others by what these lack.
+    """
+    probabilities = slopes.copy()
+    rows = np.arange(len(y))
+    probabilities[rows, y] += 1
+    held = shares @ probabilities
+    wanted = np.bincount(y, weights=shares, minlength=slopes.shape[1])
+    excess = held - wanted
+    lacking = np.maximum(-excess, 0)
+    if not lacking.any():
+        return slopes
+    given = np.where(excess > 0, excess / np.where(excess > 0, held, 1), 0)
+    moved = probabilities * given
+    balanced = slopes - moved
+    balanced += moved.sum(axis=1)[:, None] * (lacking / lacking.sum())
+    balanced[shares == 0] = 0
+    return balanced
