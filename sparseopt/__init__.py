@@ -5,6 +5,7 @@ Sub-packages are loaded on first use, so that ``import sparseopt`` stays cheap:
 - :mod:`sparseopt.linear_model`: weighted greedy and convex sparse regression;
 - :mod:`sparseopt.preprocessing`: orthogonal-polynomial features;
 - :mod:`sparseopt.semi_supervised`: label propagation on graphs;
+- :mod:`sparseopt.transport`: entropic optimal transport;
 - :mod:`sparseopt.optimize`: losses, penalties and the solvers that combine them;
 - :mod:`sparseopt.datasets`: the published experiments' data generators;
 - :mod:`sparseopt.testing`: the checks that every estimator passes.
@@ -21,6 +22,7 @@ _SUBPACKAGES = (
     "preprocessing",
     "semi_supervised",
     "testing",
+    "transport",
 )
 
 __all__ = ["__version__", *_SUBPACKAGES]

@@ -45,6 +45,12 @@ def test_an_optimal_start_takes_no_step():
     assert result.x == [1.0]
 
 
+def test_a_step_may_run_several_iterations():
+    result = run(step=lambda state: halve(state)._replace(iterations=5), max_iter=100)
+    assert result.nit == 50
+    np.testing.assert_array_equal(result.history["iteration"], 5 * np.arange(1, 11))
+
+
 def test_iteration_limit_warns_with_the_certificate_and_the_advice():
     with pytest.warns(ConvergenceWarning, match=r"duality gap 0.25 \(tolerance 0.001\)") as record:
         result = run(max_iter=2)

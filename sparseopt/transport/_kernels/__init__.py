@@ -1,0 +1,1 @@
+"""Compiled loops of entropic optimal transport, one module a device."""

@@ -1,0 +1,239 @@
+"""Passes over the entries of a transport plan, row by row, in Numba.
+
+With y in the units of the cost, the plan whose rows are exact is
+
+    P_ij = a_i exp((y_j - C_ij) / eps) / sum_k exp((y_k - C_ik) / eps)
+         = exp((x_i + y_j - C_ij) / eps).
+
+A cost is a tuple ``(matrix, X, Yt, code)``: the matrix C (n, m) for the code DENSE, or points
+X (n, d) and Yt (d, m) whose distances are computed where they are needed. Every pass works
+on the rows from ``start`` to ``stop``, on short loops over one row buffer, which vectorise.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from sparseopt.transport._kernels.exponential import exponential
+
+DENSE, SQEUCLIDEAN, EUCLIDEAN, CITYBLOCK = range(4)
+TINY = 1e-250  # below: an entry that stands for zero
+REORDER = {"reassoc", "contract", "nsz"}  # NaN and inf keep their meaning
+BLOCK = 16
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def cost_row(cost, i, row):
+    """Write the i-th row of the cost to ``row``; m d flops."""
+    matrix, X, Yt, code = cost
+    if code == DENSE:
+        for j in range(row.shape[0]):
+            row[j] = matrix[i, j]
+        return
+    row[:] = 0.0
+    for k in range(Yt.shape[0]):
+        point = X[i, k]
+        if code == CITYBLOCK:
+            for j in range(row.shape[0]):
+                row[j] += abs(point - Yt[k, j])
+        else:
+            for j in range(row.shape[0]):
+                difference = point - Yt[k, j]
+                row[j] += difference * difference
+    if code == EUCLIDEAN:
+        for j in range(row.shape[0]):
+            row[j] = math.sqrt(row[j])
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _largest(row):
+    top = row[0]
+    for j in range(1, row.shape[0]):
+        top = max(top, row[j])
+    return top
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _total(row):
+    total = 0.0
+    for j in range(row.shape[0]):
+        total += row[j]
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+def _exponentiate(row, top):
+    for j in range(row.shape[0]):
+        row[j] = exponential(row[j] - top)
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _add_scaled(row, factor, sums):
+    for j in range(row.shape[0]):
+        row[j] *= factor
+        sums[j] += row[j]
+
+
+@njit(cache=True, nogil=True)
+def _emit(row, threshold, indices, values, place):
+    """Append the entries of ``row`` that reach the threshold; return the next place.
+
+    Beyond the capacity it only counts.
+    """
+    capacity = indices.shape[0]
+    m = row.shape[0]
+    for begin in range(0, m, BLOCK):
+        end = min(begin + BLOCK, m)
+        if _largest(row[begin:end]) < threshold:
+            continue
+        for j in range(begin, end):
+            if row[j] >= threshold:
+                if place < capacity:
+                    indices[place] = j
+                    values[place] = row[j]
+                place += 1
+    return place
+
+
+@njit(cache=True, nogil=True)
+def balance_rows(
+    cost, y, eps, a, start, stop, x, column_sums, plan, threshold, counts, indices, values
+):  # fmt: skip
+    """Make the rows of the plan exact: one exponential an entry.
+
+    Writes ``x[start:stop]``, adds the rows to ``column_sums``, writes them to ``plan``
+    unless that is empty, and appends entries >= ``threshold`` to ``indices`` and ``values``
+    with their number in ``counts``, unless that is empty. Returns the number of entries,
+    which may exceed the capacity.
+    """
+    m = y.shape[0]
+    row = np.empty(m)
+    scale = 1.0 / eps
+    place = 0
+    for i in range(start, stop):
+        cost_row(cost, i, row)
+        for j in range(m):
+            row[j] = (y[j] - row[j]) * scale
+        top = _largest(row)
+        _exponentiate(row, top)
+        total = _total(row)
+        x[i] = eps * (math.log(a[i] / total) - top)
+        _add_scaled(row, a[i] / total, column_sums)
+        if plan.shape[0] > 0:
+            plan[i] = row
+        if counts.shape[0] > 0:
+            before = place
+            place = _emit(row, threshold, indices, values, place)
+            counts[i] = place - before
+    return place
+
+
+@njit(cache=True, nogil=True)
+def select_entries(plan, threshold, counts, indices, values):
+    """Append the entries of a plan that reach the threshold; return their number."""
+    place = 0
+    for i in range(plan.shape[0]):
+        before = place
+        place = _emit(plan[i], threshold, indices, values, place)
+        counts[i] = place - before
+    return place
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _sweep(plan, a, v, u, column_sums):
+    """Set u = a / (P v) and column_sums = P' u; reads the plan once."""
+    column_sums[:] = 0.0
+    m = v.shape[0]
+    for i in range(plan.shape[0]):
+        total = 0.0
+        for j in range(m):
+            total += plan[i, j] * v[j]
+        u[i] = a[i] / total
+        for j in range(m):
+            column_sums[j] += u[i] * plan[i, j]
+
+
+@njit(cache=True, nogil=True)
+def scale_plan(plan, a, b, u, v, column_sums, tol, bound, errors):
+    """Run Sinkhorn sweeps v = b / (P' u), u = a / (P v) on a fixed plan.
+
+    On entry ``column_sums`` is P' u. The marginal error after each sweep goes to ``errors``,
+    whose length limits the sweeps; they end early once it is below ``tol``, or once a factor
+    leaves [1 / bound, bound]. Returns the number of sweeps, and whether a factor left.
+    """
+    for sweep in range(errors.shape[0]):
+        for j in range(b.shape[0]):
+            v[j] = b[j] / column_sums[j]
+        _sweep(plan, a, v, u, column_sums)
+        error = 0.0
+        for j in range(b.shape[0]):
+            error += abs(v[j] * column_sums[j] - b[j])
+        errors[sweep] = error
+        extreme = max(_largest(u), _largest(v), _largest(1 / u), _largest(1 / v))
+        if not extreme < bound:
+            return sweep + 1, True
+        if error < tol:
+            return sweep + 1, False
+    return errors.shape[0], False
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _finite_dot(row, cost):
+    total = 0.0
+    for j in range(row.shape[0]):
+        total += row[j] * (cost[j] if row[j] > 0.0 else 0.0)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def plan_rows(cost, x, y, eps, start, stop, plan):
+    """Write rows of the plan exp((x_i + y_j - C_ij) / eps), entries below TINY as zero."""
+    m = y.shape[0]
+    scale = 1.0 / eps
+    for i in range(start, stop):
+        row = plan[i - start]
+        cost_row(cost, i, row)
+        for j in range(m):
+            row[j] = (y[j] - row[j]) * scale
+        _exponentiate(row, -x[i] * scale)
+        for j in range(m):
+            row[j] = row[j] if row[j] > TINY else 0.0
+
+
+@njit(cache=True, nogil=True)
+def transport_cost(cost, x, y, eps, start, stop, row_sums, column_sums, row_costs):
+    """Sum the plan and its cost by rows, and add it to the column sums; stores no plan."""
+    m = y.shape[0]
+    plan, row = np.empty((1, m)), np.empty(m)
+    for i in range(start, stop):
+        plan_rows(cost, x, y, eps, i, i + 1, plan)
+        cost_row(cost, i, row)
+        row_sums[i] = _total(plan[0])
+        row_costs[i] = _finite_dot(plan[0], row)
+        _add_scaled(plan[0], 1.0, column_sums)
+
+
+@njit(cache=True, nogil=True)
+def cost_statistics(cost, smallest, largest, sums, counts):
+    """Write the smallest, the largest, the sum and the number of each row's finite costs."""
+    row = np.empty(max(cost[0].shape[1], cost[2].shape[1]))
+    for i in range(sums.shape[0]):
+        cost_row(cost, i, row)
+        low, high, total, count = np.inf, -np.inf, 0.0, 0
+        for j in range(row.shape[0]):
+            value = row[j]
+            if value < np.inf:
+                low = min(low, value)
+                high = max(high, value)
+                total += value
+                count += 1
+        smallest[i], largest[i], sums[i], counts[i] = low, high, total, count
+
+
+@njit(cache=True, nogil=True)
+def scale_entries(plan, u, v):
+    """Replace the plan by diag(u) P diag(v)."""
+    for i in range(plan.shape[0]):
+        for j in range(plan.shape[1]):
+            plan[i, j] *= u[i] * v[j]

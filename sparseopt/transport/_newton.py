@@ -1,0 +1,130 @@
+r"""Sinkhorn-Newton-Sparse: Newton's method on the semi-dual with a sparsified plan.
+
+References: Tang, Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao, Ying (2024),
+Accelerating Sinkhorn algorithm with sparse Newton iterations, ICLR; Tang, Qiu (2024), Safe
+and sparse Newton method for entropic-regularized optimal transport, NeurIPS.
+With exact rows, column sums c and S the large entries of the plan P, a step solves
+
+    (diag(c + s) - S' diag(1 / (a + s)) S) dy = eps (b - c),
+
+s a Levenberg-Marquardt shift, and searches along dy. The diagonals hold the sums of all
+of P, so that what S leaves out only shortens the step.
+"""
+
+import numpy as np
+
+from sparseopt._core import Progress
+from sparseopt.transport._kernels import cpu as kernels
+from sparseopt.transport._kernels import sparse as system
+
+FORCING = 0.01  # dropped mass, relative to the gradient
+SUFFICIENT = 1e-4  # share of the predicted increase that the line search asks for
+LARGEST_GROWTH = 50.0  # of an exponent in one step
+HALVINGS = 20
+ROUNDING = 1e-12  # relative change of the objective that may be rounding error
+SMALLEST_SHIFT, LARGEST_SHIFT = 1e-3, 1e6
+CG_ITERATIONS = 500
+
+
+class NewtonSteps:
+    """Sparse Newton steps; the state of :func:`sparseopt._core.iterate`.
+
+    Parameters
+    ----------
+    dual : SemiDual
+        The objective.
+    y : ndarray of shape (m,)
+        Start.
+    plan : ndarray of shape (n, m)
+        Work space.
+    sparsity : "auto", float or None
+        Threshold rule, kept share of the entries, or all entries.
+    """
+
+    def __init__(self, dual, y, plan, *, sparsity="auto"):
+        self.dual, self.plan, self.sparsity = dual, plan, sparsity
+        smallest, largest, _ = dual.cost.statistics
+        self.range = max(largest - smallest, dual.eps)
+        self.damping = 1.0
+        self.n_newton = self.n_cg = self.n_sweeps = self.n_kept = 0
+        n, m = dual.shape
+        self.counts = np.empty(n, np.int64)
+        self.indices = np.empty(8 * (n + m), np.int32)
+        self.values = np.empty(8 * (n + m))
+        self.point = dual.evaluate(y, plan)
+
+    @property
+    def x(self):
+        """The current iterate."""
+        return self.point.y
+
+    def progress(self, *, stalled=False):
+        """Report objective and marginal error."""
+        return Progress(self.point.objective, self.point.error, stalled)
+
+    def step(self, state=None):
+        """Take one Newton step, or one Sinkhorn sweep where none increases the dual."""
+        self.n_newton += 1
+        dual, point = self.dual, self.point
+        gradient = dual.b - point.column_sums
+        norm = float(np.linalg.norm(gradient))
+        dy = self._direction(gradient, norm)
+        slope = float(gradient @ dy)
+        new = self._search(dy, slope) if slope > 0 else None
+        if new is None:
+            self.damping = min(4 * self.damping, LARGEST_SHIFT)
+            self.n_sweeps += 1
+            new = dual.evaluate(dual.balance_columns(point), self.plan)
+        self.point = new
+        return self.progress()
+
+    def _direction(self, gradient, norm):
+        dual = self.dual
+        indptr, indices, values = self._kept(norm)
+        shift = self.damping * norm * dual.eps / self.range
+        dy = np.empty_like(gradient)
+        self.n_cg += system.solve_jacobi(
+            indptr, indices, values, dual.a + shift, self.point.column_sums + shift,
+            dual.eps * gradient, min(max(norm**0.5, 1e-10), 0.1), CG_ITERATIONS, dy,
+        )  # fmt: skip
+        return dy
+
+    def _kept(self, norm):
+        n, m = self.plan.shape
+        if self.sparsity is None:
+            threshold = 0.0
+        elif self.sparsity == "auto":
+            threshold = FORCING * norm / max(n, m)
+        else:
+            kept = min(n * m, max(1, int(np.ceil(self.sparsity * n * m))))
+            threshold = np.partition(self.plan.ravel(), n * m - kept)[n * m - kept]
+        number = kernels.select_entries(
+            self.plan, threshold, self.counts, self.indices, self.values
+        )
+        if number > self.indices.size:
+            self.indices, self.values = np.empty(2 * number, np.int32), np.empty(2 * number)
+            kernels.select_entries(self.plan, threshold, self.counts, self.indices, self.values)
+        self.n_kept = number
+        indptr = np.concatenate([[0], np.cumsum(self.counts)])
+        return indptr, self.indices[:number], self.values[:number]
+
+    def _search(self, dy, slope):
+        dual, old = self.dual, self.point
+        length = min(1.0, LARGEST_GROWTH * dual.eps / float(np.ptp(dy)))
+        for _ in range(HALVINGS):
+            new = dual.evaluate(old.y + length * dy, self.plan)
+            gain = new.objective - old.objective
+            close = abs(gain) <= ROUNDING * max(abs(old.objective), dual.eps)
+            if gain >= SUFFICIENT * length * slope or (close and new.error <= 0.9 * old.error):
+                self._adapt(gain, length, slope, close)
+                return new
+            length /= 2
+        return None
+
+    def _adapt(self, gain, length, slope, close):
+        # The quadratic model predicts the gain length (1 - length / 2) slope.
+        ratio = 1.0 if close else gain / (length * (1 - length / 2) * slope)
+        if ratio < 0.25:
+            self.damping = min(4 * self.damping, LARGEST_SHIFT)
+        elif ratio > 0.75:
+            self.damping = max(self.damping / 2, SMALLEST_SHIFT)
