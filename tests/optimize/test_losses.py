@@ -283,10 +283,39 @@ def test_fenchel_young(loss):
         (HuberLoss(1.0), 0.0, 1.1),
         (PoissonLoss(), 2.0, -2.1),
         (MultinomialLoss(), 0, [0.1, -0.1]),
+        (MultinomialLoss(), 0, [-0.5, 0.6]),  # sums to 0.1
     ],
 )
 def test_conjugate_is_infinite_where_no_prediction_has_the_slope(loss, y, slope):
     assert loss.conjugate(np.array([y]), np.array([slope])) == np.inf
+
+
+def test_conjugates_at_the_ends_of_their_domains():
+    # Limits where the prediction runs to infinity: the entropies vanish.
+    for y, slope in [(1.0, 0.0), (1.0, -1.0), (-1.0, 0.0), (-1.0, 1.0)]:
+        assert LogisticLoss().conjugate(np.array([y]), np.array([slope])) == 0
+    for slope in ([0.0, 0.0], [-1.0, 1.0]):
+        assert MultinomialLoss().conjugate(np.array([0]), np.array([slope])) == 0
+    assert PoissonLoss().conjugate(np.array([2.0]), np.array([-2.0])) == 0
+    assert HuberLoss(1.0).conjugate(np.array([3.0]), np.array([-1.0])) == 0.5 - 3.0
+
+
+def test_conjugate_of_the_squared_loss_in_complex_numbers():
+    y, z = np.array([1 + 2j, 3.0]), np.array([2j, 1 - 1j])
+    loss = SquaredLoss()
+    slopes = loss.gradient(y, z) * 2
+    product = np.mean(np.real(np.conj(slopes) * z))
+    assert loss.value(y, z) + loss.conjugate(y, slopes) == pytest.approx(product, rel=1e-14)
+
+
+@by_name(LOSSES)
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool])
+def test_integer_and_boolean_targets_become_numbers_that_subtract(loss, dtype):
+    # Unsigned and boolean arrays wrap around or raise where they are negated.
+    accepted = np.ones(3, dtype)
+    y = loss.check_target(accepted)
+    assert y.dtype == (np.intp if isinstance(loss, MultinomialLoss) else np.float64)
+    np.testing.assert_array_equal(y, accepted)
 
 
 def test_codes_agree():
