@@ -253,13 +253,28 @@ def test_model_curvature_is_positive_and_at_least_the_second_derivative(loss):
     )  # fmt: skip
     assert np.all(curvature >= 50 * loss.hessian_diagonal(y, z) * (1 - 1e-12))
     assert np.all(curvature * 1000 >= np.abs(50 * loss.gradient(y, z)) * (1 - 1e-12))
-    if isinstance(loss, HuberLoss):  # the model lies above the loss
+    if isinstance(loss, SquaredLoss):
+        np.testing.assert_array_equal(curvature, 1)
+    if isinstance(loss, HuberLoss):  # the model lies above the loss, and touches it twice
+        residual = z - y
+        np.testing.assert_allclose(curvature, np.minimum(1, loss.delta / np.abs(residual)))
         for change in (-3.0, 0.5, 40.0):
             moved = loss.gradient(y, z) * 50 * change + curvature * change**2 / 2
             losses = [
                 loss.value(y[[i]], z[[i]] + change) - loss.value(y[[i]], z[[i]]) for i in range(50)
             ]
             assert np.all(moved >= np.array(losses) - 1e-12)
+
+
+@by_name(SCALAR)
+def test_model_curvatures_are_weighted(loss):
+    y, z, weights = make_data(loss, n=50)
+    code, parameter = loss.kernel_code, loss.kernel_parameter
+    plain, weighted = np.full((2, 50), np.nan)
+    kernels.weighted_model(code, parameter, y, z, np.ones(50), plain)
+    weights[::7], z[::14] = 0, 1e4  # where the curvature may be infinite
+    kernels.weighted_model(code, parameter, y, z, weights, weighted)
+    np.testing.assert_allclose(weighted, np.where(weights > 0, weights * plain, 0), rtol=1e-14)
 
 
 @by_name(LOSSES)

@@ -80,10 +80,10 @@ def test_subdifferential_distance_vanishes_exactly_at_the_prox(penalty):
 
 @pytest.mark.parametrize("penalty", [PENALTIES[1], PENALTIES[2], PENALTIES[5]])
 def test_alpha_max_is_the_smallest_strength_with_a_zero_prox(penalty):
-    x = np.array([0.0, -1.0, 2.0, -0.5, 9.0])  # no gradient where there is no penalty
+    x = np.array([0.0, -1.3, 2.0, -0.5, 9.0])  # no gradient where there is no penalty
     largest = penalty.alpha_max(-x)
     kind = {"l1_ratio": penalty.l1_ratio, "weights": WEIGHTS, "positive": penalty.positive}
-    assert not ElasticNet(largest, **kind).prox(x, 1.0).any()
+    assert not ElasticNet(largest * (1 + 1e-15), **kind).prox(x, 1.0).any()
     assert ElasticNet(0.999 * largest, **kind).prox(x, 1.0).any()
 
 
@@ -130,6 +130,13 @@ def test_penalties_do_not_share_their_weights_with_the_caller():
     penalty = L1(1.0, weights=weights)
     weights[:] = 5
     assert penalty.value([1.0, 1.0]) == 2
+
+
+def test_penalties_are_immutable():
+    group, box = GroupL2([0, 1], 1.0), Box([0.0, 0.0], [1.0, 1.0])
+    for array in (L1(1.0, [1.0, 2.0]).weights, group.weights, group.groups, box.lower, box.upper):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 5
 
 
 def test_subdifferential_distance_is_infinite_outside_the_constraints():
@@ -218,6 +225,37 @@ def test_group_distance_of_tiny_coefficients():
 def test_labels_of_groups_must_sort():
     with pytest.raises(TypeError, match="groups"):
         GroupL2(np.array([1, "a"], dtype=object), 1.0)
+
+
+def slopes_of(penalty, x, j):
+    """Return the one-sided derivatives along coordinate j, by differences."""
+    step = 1e-6
+    ahead, behind = x.copy(), x.copy()
+    ahead[j] += step
+    behind[j] -= step
+    value = penalty.value(x)
+    return (value - penalty.value(behind)) / step, (penalty.value(ahead) - value) / step
+
+
+@pytest.mark.parametrize(
+    "penalty", [*PENALTIES, Box(), Box(-1.0, 0.7), Box([-1.0, 0.0, 0.7, -np.inf, -0.1], 0.7)]
+)
+def test_subdifferential_distance_against_one_sided_derivatives(penalty):
+    # The subdifferential is the interval between the one-sided derivatives.
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        x = rng.choice([-1.0, -0.1, 0.0, 0.0, 0.3, 0.7], 5)
+        gradient = rng.normal(size=5)
+        distance = penalty.subdifferential_distance(x, gradient)
+        for j in range(5):
+            alone = np.zeros(5) if penalty.value(np.zeros(5)) == 0 else penalty.prox(np.zeros(5), 1)
+            alone[j] = x[j]
+            if np.isinf(penalty.value(alone)):
+                assert distance[j] == np.inf
+                continue
+            lower, upper = slopes_of(penalty, alone, j)
+            expected = max(lower + gradient[j], -gradient[j] - upper, 0)
+            assert distance[j] == pytest.approx(expected, abs=1e-5)
 
 
 def test_squared_loss_against_finite_differences():
