@@ -25,7 +25,7 @@ from sparseopt.semi_supervised._kernels import cpu as kernels
 
 CHECK_EVERY = 20  # iterations between two residuals
 COLUMNS = 5  # largest number solved together: few enough for their rows to stay in the cache
-ROW_SUMS = 0.97  # how much the preconditioner preserves row sums rather than the diagonal
+ROW_SUMS = 0.99  # how much the preconditioner preserves row sums rather than the diagonal
 PATIENCE = 5  # checks without progress before rounding errors are blamed
 RESOLUTION = 1e-12  # smallest relative decrease of the objective that is progress
 CAUTION = 0.8  # of the residual is what the tolerance is met with before it is computed
