@@ -16,6 +16,7 @@ import numpy as np
 from sparseopt._core import Progress
 from sparseopt.transport._kernels import cpu as kernels
 from sparseopt.transport._kernels import sparse as system
+from sparseopt.transport._kernels.forest import factorize
 
 FORCING = 0.01  # dropped mass, relative to the gradient
 SUFFICIENT = 1e-4  # share of the predicted increase that the line search asks for
@@ -24,6 +25,11 @@ HALVINGS = 20
 ROUNDING = 1e-12  # relative change of the objective that may be rounding error
 SMALLEST_SHIFT, LARGEST_SHIFT = 1e-3, 1e6
 CG_ITERATIONS = 500
+DENSE_SHARE = 0.2  # kept share of the entries from which the diagonal preconditions well
+FEW_ITERATIONS = 24  # in which the diagonal has to do before a better preconditioner is built
+NO_FACTORS = (
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0), np.empty(0),
+)  # fmt: skip
 
 
 class NewtonSteps:
@@ -46,6 +52,7 @@ class NewtonSteps:
         smallest, largest, _ = dual.cost.statistics
         self.range = max(largest - smallest, dual.eps)
         self.damping = 1.0
+        self.ill_conditioned = False  # whether the diagonal is too weak a preconditioner
         self.n_newton = self.n_cg = self.n_sweeps = self.n_kept = 0
         n, m = dual.shape
         self.counts = np.empty(n, np.int64)
@@ -79,14 +86,31 @@ class NewtonSteps:
         return self.progress()
 
     def _direction(self, gradient, norm):
-        dual = self.dual
-        indptr, indices, values = self._kept(norm)
+        dual, columns = self.dual, self.point.column_sums
+        kept = self._kept(norm)
         shift = self.damping * norm * dual.eps / self.range
+        rtol = min(max(norm**0.5, 1e-10), 0.1)
         dy = np.empty_like(gradient)
-        self.n_cg += system.solve_jacobi(
-            indptr, indices, values, dual.a + shift, self.point.column_sums + shift,
-            dual.eps * gradient, min(max(norm**0.5, 1e-10), 0.1), CG_ITERATIONS, dy,
-        )  # fmt: skip
+
+        def solve(factors, limit):
+            iterations, solved = system.solve_schur(
+                *kept, dual.a + shift, columns + shift, factors, dual.eps * gradient,
+                rtol, limit, dy,
+            )  # fmt: skip
+            self.n_cg += iterations
+            return solved
+
+        if not self.ill_conditioned:
+            dense = kept[2].size > DENSE_SHARE * dual.a.size * dual.b.size
+            if solve(NO_FACTORS, CG_ITERATIONS if dense else FEW_ITERATIONS) or dense:
+                return dy
+            self.ill_conditioned = True
+        sums = np.zeros_like(dy)
+        rows = system.sum_entries(*kept, sums)
+        factors = factorize(
+            *kept, np.maximum(dual.a - rows, 0) + shift, np.maximum(columns - sums, 0) + shift
+        )
+        solve(factors, CG_ITERATIONS)
         return dy
 
     def _kept(self, norm):

@@ -34,7 +34,8 @@ def asymmetry(indptr, indices, data):
 
 
 @njit(cache=True, nogil=True)
-def _find_root(root, node):
+def find_root(root, node):
+    """Return the representative of a node in a union-find forest."""
     while root[node] != node:
         root[node] = root[root[node]]  # path halving
         node = root[node]
@@ -54,7 +55,7 @@ def select_forest(order, indptr, indices):
             neighbour = indices[k]
             if neighbour == node or not chosen[neighbour]:
                 continue
-            tree = _find_root(root, neighbour)
+            tree = find_root(root, neighbour)
             if stamp[tree] == node:
                 acyclic = False
                 break
@@ -63,7 +64,7 @@ def select_forest(order, indptr, indices):
             chosen[node] = True
             for k in range(indptr[node], indptr[node + 1]):
                 if chosen[indices[k]]:
-                    root[_find_root(root, indices[k])] = node
+                    root[find_root(root, indices[k])] = node
     return chosen
 
 
@@ -83,7 +84,7 @@ def partition_forests(order, indptr, indices):
             neighbour = indices[k]
             if neighbour == node or forest[neighbour] < 0:
                 continue
-            tree = _find_root(root, neighbour)
+            tree = find_root(root, neighbour)
             if stamp[tree] == node:
                 closed[forest[neighbour]] = node
             stamp[tree] = node
@@ -94,7 +95,7 @@ def partition_forests(order, indptr, indices):
         for k in range(indptr[node], indptr[node + 1]):
             neighbour = indices[k]
             if neighbour != node and forest[neighbour] == own:
-                root[_find_root(root, neighbour)] = node
+                root[find_root(root, neighbour)] = node
     return forest
 
 
