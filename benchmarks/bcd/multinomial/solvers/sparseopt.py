@@ -1,0 +1,26 @@
+import warnings
+
+from benchopt import BaseSolver
+
+from sparseopt.linear_model import SparseLogisticRegression
+
+
+class Solver(BaseSolver):
+    name = "sparseopt"
+    sampling_strategy = "tolerance"
+
+    def set_objective(self, X, y, alpha):
+        self.X, self.y = X, y
+        self.model = SparseLogisticRegression(alpha)
+
+    def warm_up(self):
+        self.run_once()
+
+    def run(self, tolerance):
+        self.model.set_params(tol=min(tolerance, 1.0))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.model.fit(self.X, self.y)
+
+    def get_result(self):
+        return {"coef": self.model.coef_.T, "intercept": self.model.intercept_}
