@@ -5,14 +5,15 @@ r"""Weighted LASSO and elastic net.
 
 X (n_samples, n_features), penalty weights w (n_features,), sample weights s
 (n_samples,), rho = ``l1_ratio``. The work is done by
-:func:`sparseopt.optimize.coordinate_descent`.
+:func:`sparseopt.optimize.coordinate_descent` or, with ``solver="bcd"``, by
+:func:`sparseopt.optimize.block_coordinate_descent`.
 """
 
 from numbers import Integral, Real
 
 import numpy as np
 from scipy.optimize import OptimizeResult
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from sparseopt._core import (
     check_at_least_one,
@@ -23,9 +24,12 @@ from sparseopt._core import (
 )
 from sparseopt.linear_model._base import SparseLinearRegressor
 from sparseopt.linear_model._cv import PathCV, alpha_grid, check_alphas
+from sparseopt.optimize._block_problem import BlockProblem
+from sparseopt.optimize._block_working_sets import solve_squares
 from sparseopt.optimize._coordinate_descent import PenalizedLeastSquares, solve_penalized
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._gram_cache import GramCache
+from sparseopt.optimize._losses import SquaredLoss
 from sparseopt.optimize._penalties import ElasticNet
 
 
@@ -161,6 +165,10 @@ class WeightedLasso(SparseLinearRegressor):
         Whether to fit an unpenalised intercept.
     positive : bool, default=False
         Whether the coefficients must be non-negative.
+    solver : {"cd", "bcd"}, default="cd"
+        Working-set coordinate descent with gap-safe screening, or block coordinate
+        descent: greedy blocks that hold the support (see
+        :ref:`block_coordinate_descent`). Both find the same model to the same gap.
     max_iter : int, default=1000
         Largest number of iterations. A few suffice.
     tol : float, default=1e-6
@@ -178,11 +186,12 @@ class WeightedLasso(SparseLinearRegressor):
     dual_gap_ : float or ndarray of shape (n_targets,)
         Certificate: the objective exceeds its minimum by at most this.
     n_iter_ : int
-        Number of iterations, each of one working set or one stage of the way to a weak
-        penalty; the largest over targets.
+        Number of iterations, each of one working set, one block, or one stage of the way
+        to a weak penalty; the largest over targets.
     history_ : dict or list of dict
         Arrays ``iteration``, ``time`` (seconds), ``objective`` and ``certificate``
         (relative gap), one entry an iteration and one for the start; one dict a target.
+        With ``solver="bcd"`` also ``blocks``, the list of the blocks moved.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -225,6 +234,7 @@ class WeightedLasso(SparseLinearRegressor):
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "fit_intercept": ["boolean"],
         "positive": ["boolean"],
+        "solver": [StrOptions({"cd", "bcd"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
@@ -238,6 +248,7 @@ class WeightedLasso(SparseLinearRegressor):
         l1_ratio=1.0,
         fit_intercept=True,
         positive=False,
+        solver="cd",
         max_iter=1000,
         tol=1e-6,
         warm_start=False,
@@ -247,6 +258,7 @@ class WeightedLasso(SparseLinearRegressor):
         self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
         self.positive = positive
+        self.solver = solver
         self.max_iter = max_iter
         self.tol = tol
         self.warm_start = warm_start
@@ -276,6 +288,14 @@ class WeightedLasso(SparseLinearRegressor):
         design = make_design(X, sample_weight=sample_weight, fit_intercept=self.fit_intercept)
         gram = GramCache(design)
 
+        def solve_by_blocks(target, start, callback):
+            problem = BlockProblem(
+                X, target, SquaredLoss(), penalty, sample_weight, fit_intercept=self.fit_intercept
+            )
+            if start is not None:
+                problem.move_to(start)
+            return solve_squares(problem, max_iter=self.max_iter, tol=self.tol, callback=callback)
+
         def solve(target, start, callback):
             target, mean = design.transform_target(target)
             problem = PenalizedLeastSquares(design, target, gram)
@@ -290,7 +310,8 @@ class WeightedLasso(SparseLinearRegressor):
         def intercept(target, coef):
             return design.intercept(coef, design.transform_target(target)[1])
 
-        self._fit_targets(data, solve, max_iter=self.max_iter, intercept=intercept)
+        solver = solve_by_blocks if self.solver == "bcd" else solve
+        self._fit_targets(data, solver, max_iter=self.max_iter, intercept=intercept)
         return self
 
 
@@ -365,7 +386,7 @@ class WeightedLassoCV(PathCV, WeightedLasso):
         **{
             name: constraint
             for name, constraint in WeightedLasso._parameter_constraints.items()
-            if name not in ("alpha", "warm_start")
+            if name not in ("alpha", "solver", "warm_start")
         },
         **PathCV._parameter_constraints,
     }

@@ -16,21 +16,16 @@ JMLR 23(131).
 """
 
 import math
-import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import (
-    Progress,
-    Status,
     check_at_least_one,
     check_nonnegative,
     check_regression_data,
-    iterate,
-    short_products,
     spawn_seeds,
 )
+from sparseopt.optimize._block_descent import BlockDescent, run
 from sparseopt.optimize._block_problem import BlockProblem
 from sparseopt.optimize._block_rules import (
     FIXED,
@@ -43,87 +38,13 @@ from sparseopt.optimize._block_rules import (
     make_partition,
 )
 from sparseopt.optimize._block_updates import UPDATES
-from sparseopt.optimize._losses import LogisticLoss, MultinomialLoss, SquaredLoss
+from sparseopt.optimize._block_working_sets import SupportBlocks, minimizer
+from sparseopt.optimize._losses import MultinomialLoss, SquaredLoss
 from sparseopt.optimize._penalties import ElasticNet
 
-METHOD = "Block coordinate descent"
 SMOOTH_UPDATES = ("gradient", "matrix", "newton")
-REFRESH_EVERY = 1000  # steps after which the predictions are computed anew
 BLOCK_SIZE = 10
 LARGEST_BLOCK = 500
-PATIENCE = 50  # passes without any progress that count as a stall
-
-
-class BlockDescent:
-    """State of a run.
-
-    Parameters
-    ----------
-    problem : BlockProblem
-        The problem, at the starting point.
-    rule : VariableBlocks or FixedBlocks
-        Selects the blocks.
-    update : callable
-        Proposes a step for a block.
-    check_every : int
-        Steps between two computations of the certificate.
-    tol : float
-        Where the run ends; the certificate is computed from scratch there.
-
-    Attributes
-    ----------
-    blocks : list of ndarray
-        The block of each step.
-    frozen_at : int
-        The last step that changed the set of nonzero variables.
-    """
-
-    def __init__(self, problem, rule, update, check_every, tol):
-        self.problem, self.rule, self.update = problem, rule, update
-        self.check_every, self.tol = check_every, tol
-        self.blocks: list[np.ndarray] = []
-        self.frozen_at = 0
-        self.certificate = self._best_certificate = self.certify()
-        self._idle_steps = 0
-
-    @property
-    def x(self):
-        """The current point."""
-        return self.problem.x
-
-    def certify(self):
-        """Return the optimality measure at the current point."""
-        problem = self.problem
-        residual = float(np.max(problem.subdifferential_distance(), initial=0.0))
-        return max(residual, problem.intercept_slope) / problem.gradient_scale
-
-    def step(self):
-        """Select a block, move it, and report."""
-        problem = self.problem
-        before = problem.objective
-        step = self.update(self.rule.select())
-        indices = step.block.indices
-        problem.apply(step)
-        self.blocks.append(indices)
-        count = len(self.blocks)
-        if np.any((step.block.x != 0) != (problem.x[indices] != 0)):
-            self.frozen_at = count
-        if count % REFRESH_EVERY == 0:
-            problem.refresh()
-        if count % self.check_every == 0:
-            self.certificate = self.certify()
-            if self.certificate <= self.tol and not problem.gradient_is_exact:
-                problem.refresh()
-                self.certificate = self.certify()
-        return Progress(problem.objective, self.certificate, self._has_stalled(before))
-
-    def _has_stalled(self, before):
-        rounding = 10 * np.finfo(float).eps * abs(before)
-        improved = self.certificate < 0.999 * self._best_certificate
-        self._best_certificate = min(self._best_certificate, self.certificate)
-        moved = improved or self.problem.objective < before - rounding
-        self._idle_steps = 0 if moved else self._idle_steps + 1
-        return self._idle_steps >= PATIENCE * self.check_every
 
 
 def block_coordinate_descent(
@@ -172,9 +93,12 @@ def block_coordinate_descent(
         and every rule and update counts on that.
     block_size : int or "auto", default="auto"
         Number of variables in a block; at most all. ``"auto"`` is 10, except where
-        larger blocks bring the superlinear finish: variable blocks of ``"gs"``, ``"gsd"``
-        and ``"gsq"`` with ``"prox-newton"`` or ``"tmp"`` grow to twice the number of
-        nonzero variables, up to 500.
+        larger blocks bring the superlinear finish. With an l1 part and the default
+        ``partition``, ``selection`` and ``update``, a block is the support and as many
+        variables beside it, at least some dozens, and a step minimises over it in
+        compiled code. With variable blocks of ``"gs"``, ``"gsd"`` and ``"gsq"`` and with
+        ``"prox-newton"`` or ``"tmp"``, blocks grow to twice the number of nonzero
+        variables, up to 500.
     partition : str or array of shape (n_variables,), default="variable"
         ``"variable"``: any variables may form a block. Fixed blocks: consecutive
         variables (``"order"``), variables of similar Lipschitz constants (``"sort"``),
@@ -192,7 +116,7 @@ def block_coordinate_descent(
         objectives, ``"prox-gradient"``, ``"prox-newton"`` or ``"tmp"`` (two-metric
         projection) with an l1 part or constraint. ``"auto"`` is ``"matrix"`` for a
         squared loss, ``"newton"`` for others, and ``"prox-newton"`` with an l1 part or
-        constraint.
+        constraint; see also ``block_size``.
     coef_init : ndarray of shape (n_variables,), optional
         Warm start; zero by default.
     max_iter : int, default=10000
@@ -212,8 +136,10 @@ def block_coordinate_descent(
         ``x`` of shape (n_variables,): for a multinomial loss ``n_variables = n_features *
         n_classes``, and ``x.reshape(n_features, n_classes)`` holds the coefficients;
         ``intercept``, a float, or for a multinomial loss an array of shape (n_classes,) and
-        mean zero; ``fun``; ``kkt`` (the largest distance from stationarity); ``certificate`` (the
-        same, relative); ``nit`` (block steps); ``active_set`` (the nonzero variables) and
+        mean zero; ``fun``; ``kkt`` (the largest distance from stationarity);
+        ``certificate`` (the same, relative); ``dual_gap`` (a bound on ``fun`` minus the
+        minimum, for objectives with an l1 part; NaN for others, infinite if no dual point
+        is at hand); ``nit`` (block steps); ``active_set`` (the nonzero variables) and
         ``active_set_iteration`` (the step after which that set no longer changed);
         ``success``, ``status``, ``message`` and ``history`` (``iteration``, ``time``,
         ``objective``, ``certificate``, and ``blocks``, the list of the blocks moved). Rules
@@ -250,6 +176,7 @@ def block_coordinate_descent(
     check_at_least_one(max_iter, "max_iter")
     check_nonnegative(tol, "tol")
     problem = pose(X, y, loss, penalty, sample_weight, fit_intercept)
+    working_sets = _takes_working_sets(problem, partition, selection, update, block_size)
     update = _check_update(update, problem)
     partition = _check_partition(partition, problem)
     block_size, largest = _block_sizes(block_size, selection, update)
@@ -260,15 +187,20 @@ def block_coordinate_descent(
         selection, partition = "gs", "variable"  # no step will be taken
     random = np.random.default_rng(spawn_seeds(random_state, 1)[0])
     move = UPDATES[update]
-    if isinstance(partition, str) and partition == "variable":
+    if working_sets:
+        move = minimizer(problem, penalty)
+        rule = SupportBlocks(problem, move.smallest)
+    elif isinstance(partition, str) and partition == "variable":
         rule = VariableBlocks(problem, selection, block_size, move, random, largest)
     else:
         blocks = make_partition(problem, partition, block_size)
         rule = FixedBlocks(problem, selection, blocks, move, random)
     check_every = 1 if selection in GREEDY else rule.n_blocks
     state = BlockDescent(problem, rule, move, check_every, tol)
-    with short_products(problem.n_samples * problem.n_features):
-        return _run(state, max_iter, tol, callback)
+    result = run(state, max_iter, tol, callback)
+    result.kkt = result.certificate * problem.gradient_scale
+    result.dual_gap = _dual_gap(problem, penalty, move)
+    return result
 
 
 def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
@@ -304,53 +236,28 @@ def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
     return BlockProblem(X, y, loss, penalty, sample_weight, n_classes, fit_intercept)
 
 
-def _run(state, max_iter, tol, callback):
-    problem = state.problem
-    result = iterate(
-        BlockDescent.step,
-        state,
-        initial=Progress(problem.objective, state.certificate),
-        max_iter=max_iter,
-        tol=tol,
-        callback=callback,
-        method=METHOD,
-        certificate_name="relative distance from stationarity",
-    )
-    if result.status == Status.NON_FINITE:
-        problem.move_to(result.x)
-    elif not problem.gradient_is_exact:  # the last point has the smallest objective
-        problem.refresh()
-    result.x, result.fun, result.intercept = problem.x.copy(), problem.objective, problem.intercept
-    if problem.multinomial:  # the loss ignores a constant that all classes share
-        result.intercept = result.intercept - np.mean(result.intercept)
-    result.certificate = state.certify()
-    result.kkt = result.certificate * problem.gradient_scale
-    result.active_set = np.flatnonzero(result.x)
-    result.active_set_iteration = state.frozen_at
-    result.history["blocks"] = state.blocks
-    if _is_separable(problem):
-        warnings.warn(
-            "The classes are perfectly separable and nothing is penalised: the loss has no "
-            "minimiser, and the coefficients grow for as long as the run goes on. Add a "
-            "penalty.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    return result
+def _dual_gap(problem, penalty, move):
+    if not _has_costs(problem):
+        return math.nan
+    return (move if hasattr(move, "dual_gap") else minimizer(problem, penalty)).dual_gap()
 
 
-def _is_separable(problem):
-    """Return whether the current point proves that the loss has no minimiser."""
-    if not problem.is_smooth or np.any(problem.ridge):
+def _takes_working_sets(problem, partition, selection, update, block_size):
+    """Return whether the choice of everything but gsd is left to the solver."""
+    choices = (partition, selection, update, block_size)
+    if not all(isinstance(choice, str) for choice in choices):
         return False
-    counted = problem.shares > 0
-    y, z = problem.y[counted], problem.predictions[counted]
-    if isinstance(problem.loss, LogisticLoss):
-        return bool(np.all(y * z > 0))
-    if isinstance(problem.loss, MultinomialLoss):
-        own = np.take_along_axis(z, y[:, None], axis=1)
-        return bool(np.all(np.sum(z >= own, axis=1) == 1))
-    return False
+    return choices == ("variable", "gsd", "auto", "auto") and _has_costs(problem)
+
+
+def _has_costs(problem):
+    """Return whether the engine of working sets is made for the problem.
+
+    Constraints without a cost let in too many variables at once.
+    """
+    if problem.is_smooth:
+        return False
+    return not problem.positive or bool(np.all(problem.l1[problem.usable] > 0))
 
 
 def _check_update(update, problem):

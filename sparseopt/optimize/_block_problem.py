@@ -82,8 +82,8 @@ class BlockProblem:
         self, X, y, loss, penalty=None, sample_weight=None, n_classes=None, fit_intercept=False
     ):
         X = X.astype(np.float64, copy=False)
-        design = make_design(X)
-        self.matrix, self._transposed = design.matrix, design.matrix.T
+        self.X, self.design = X, make_design(X)
+        self.matrix, self._transposed = self.design.matrix, self.design.matrix.T
         self.y, self.loss, self.sample_weight = y, loss, sample_weight
         self.multinomial = isinstance(loss, MultinomialLoss)
         self.n_classes = n_classes if self.multinomial else 1
@@ -136,12 +136,14 @@ class BlockProblem:
         """Recompute the predictions, which collect rounding errors."""
         self.move_to(self.x)
 
-    def predict(self, x):
+    def predict(self, x, intercept=None):
         """Return ``A x + b``, of shape (n_samples,) or (n_samples, n_classes)."""
-        return self._image(x) + self.intercept
+        return self._image(x) + (self.intercept if intercept is None else intercept)
 
     def _image(self, x):
-        return self.matrix @ (x.reshape(self.n_features, -1) if self.multinomial else x)
+        if self.multinomial:
+            return self.matrix @ x.reshape(self.n_features, -1)
+        return self.design.predict(x)
 
     def correlate(self, residual):
         """Return ``A' r`` as a flat array; 2 nnz flops a class."""

@@ -422,11 +422,11 @@ def solve_penalized(problem, penalty, *, max_iter, tol, callback=None, warn=True
     unit = 0.5 * problem.target_norm_squared or 1.0
     problem.gap_target = 2 * tol * unit
     start = problem.set_penalty(code, table)
-    stages = iter(_continuation(problem))
+    stages = iter(continuation(problem))
 
     def step(state):
         for factor in stages:
-            _solve_roughly(state, factor * table)
+            solve_roughly(state, factor * table)
             return _relative(state.set_penalty(code, table), unit)
         return _relative(state.step(), unit)
 
@@ -449,7 +449,7 @@ def solve_penalized(problem, penalty, *, max_iter, tol, callback=None, warn=True
     return result
 
 
-def _continuation(problem):
+def continuation(problem):
     """Return the factors, in decreasing order, by which to strengthen a weak penalty.
 
     Close to interpolation a cold start lets in far more features than the solution
@@ -471,7 +471,7 @@ def _continuation(problem):
     return strongest * CONTINUATION_RATIO ** np.arange(1, n_stages + 1)
 
 
-def _solve_roughly(problem, table):
+def solve_roughly(problem, table):
     """Solve for another table, as accurately as a stage of the continuation needs."""
     problem.set_penalty(problem.code, table)
     for _ in range(CONTINUATION_STEPS):

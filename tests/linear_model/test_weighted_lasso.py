@@ -1,5 +1,6 @@
 """WeightedLasso, its path and its cross-validation: what the estimator layer adds."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -16,14 +17,55 @@ from sklearn.linear_model import LassoCV, lasso_path
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
 from sparseopt.linear_model import WeightedLasso, WeightedLassoCV, weighted_lasso_path
 from sparseopt.optimize import L1, coordinate_descent
+from sparseopt.testing import parametrize_with_checks
 
 
 @pytest.fixture(scope="module")
 def diabetes():
     return load_diabetes(return_X_y=True)
+
+
+SOLVERS = ("cd", "bcd")
+BLOCKWISE = [WeightedLasso(solver="bcd")]  # the default solver is checked with all estimators
+
+
+@sklearn_checks(BLOCKWISE)
+def test_scikit_learn_check(estimator, check):
+    assert check(estimator) is None
+
+
+@parametrize_with_checks(BLOCKWISE)
+def test_library_check(estimator, check):
+    assert check("WeightedLasso", estimator) is None
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.6])
+def test_solvers_find_the_same_certified_model(l1_ratio, positive, fit_intercept):
+    X, y = make_regression(60, 150, n_informative=10, noise=1.0, random_state=0)
+    X, y = np.where(np.abs(X) < 0.3, 0, X + 1), y / 50 + 10
+    sample_weight = np.random.default_rng(0).uniform(0, 2, 60)
+    weights = np.linspace(0.5, 2, 150)
+    weights[[3, 7]] = 0, np.inf
+    for alpha, design in itertools.product((0.5, 0.02, 1e-4), (X, sparse.csr_array(X))):
+        cd, bcd = (
+            WeightedLasso(
+                alpha, weights=weights, l1_ratio=l1_ratio, positive=positive, solver=solver,
+                fit_intercept=fit_intercept, tol=1e-12, max_iter=100,
+            ).fit(design, y, sample_weight)
+            for solver in SOLVERS
+        )  # fmt: skip
+        scale = np.max(np.abs(cd.coef_))
+        np.testing.assert_allclose(bcd.coef_, cd.coef_, atol=1e-4 * scale)
+        assert bcd.intercept_ == pytest.approx(cd.intercept_, rel=1e-5, abs=1e-12)
+        gaps = [model.history_["objective"][-1] for model in (cd, bcd)]
+        assert gaps[1] <= gaps[0] + cd.dual_gap_ + 1e-12
+        assert gaps[0] <= gaps[1] + bcd.dual_gap_ + 1e-12
 
 
 def test_estimator_stores_what_the_solver_returns(diabetes):
@@ -40,49 +82,53 @@ def test_estimator_stores_what_the_solver_returns(diabetes):
     np.testing.assert_allclose(model.predict(X), X @ result.x + result.intercept)
 
 
-def test_targets_are_fitted_independently(diabetes):
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_targets_are_fitted_independently(diabetes, solver):
     X, y = diabetes
     Y = np.column_stack([y, -2 * y, y**1.5])
-    joint = WeightedLasso(0.3, tol=1e-10).fit(X, Y)
+    joint = WeightedLasso(0.3, tol=1e-10, solver=solver).fit(X, Y)
     assert joint.coef_.shape == (3, X.shape[1])
     assert joint.intercept_.shape == joint.dual_gap_.shape == (3,)
     assert len(joint.history_) == 3
     for number, target in enumerate(Y.T):
-        single = WeightedLasso(0.3, tol=1e-10).fit(X, target)
+        single = WeightedLasso(0.3, tol=1e-10, solver=solver).fit(X, target)
         np.testing.assert_allclose(joint.coef_[number], single.coef_)
         np.testing.assert_allclose(joint.predict(X)[:, number], single.predict(X))
 
 
-def test_weights_may_be_a_function_of_the_data(diabetes):
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_weights_may_be_a_function_of_the_data(diabetes, solver):
     X, y = diabetes
 
     def spread(X):
         return np.std(X, axis=0) * 20
 
-    from_function = WeightedLasso(0.3, weights=spread).fit(X, y)
-    from_array = WeightedLasso(0.3, weights=spread(X)).fit(X, y)
+    from_function = WeightedLasso(0.3, weights=spread, solver=solver).fit(X, y)
+    from_array = WeightedLasso(0.3, weights=spread(X), solver=solver).fit(X, y)
     np.testing.assert_array_equal(from_function.coef_, from_array.coef_)
 
 
-def test_warm_start_reuses_the_coefficients_and_does_not_change_them(diabetes):
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_warm_start_reuses_the_coefficients_and_does_not_change_them(diabetes, solver):
     X, y = diabetes
-    model = WeightedLasso(0.3, tol=1e-8, warm_start=True).fit(X, y)
+    model = WeightedLasso(0.3, tol=1e-8, warm_start=True, solver=solver).fit(X, y)
     first = model.coef_
     kept = first.copy()
     assert model.n_iter_ > 0
     assert model.fit(X, y).n_iter_ == 0
     model.set_params(alpha=0.1).fit(X, y)
     np.testing.assert_array_equal(first, kept)
-    cold = WeightedLasso(0.1, tol=1e-8).fit(X, y)
+    cold = WeightedLasso(0.1, tol=1e-8, solver=solver).fit(X, y)
     np.testing.assert_allclose(model.coef_, cold.coef_, atol=1e-2)
     narrower = model.fit(X[:, :4], y)  # another shape starts cold
     assert narrower.coef_.shape == (4,)
 
 
-def test_unreached_tolerance_warns_and_reports_the_gap():
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_unreached_tolerance_warns_and_reports_the_gap(solver):
     X, y = make_regression(100, 500, n_informative=50, noise=1.0, random_state=0)
     with pytest.warns(ConvergenceWarning, match="max_iter"):
-        model = WeightedLasso(0.01, max_iter=1, tol=1e-12).fit(X, y)
+        model = WeightedLasso(0.01, max_iter=1, tol=1e-12, solver=solver).fit(X, y)
     assert model.dual_gap_ > 0
 
 
@@ -98,6 +144,7 @@ def test_unreached_tolerance_warns_and_reports_the_gap():
         {"weights": 10 * [np.nan]},
         {"weights": "heavy"},
         {"fit_intercept": "yes"},
+        {"solver": "newton"},
     ],
 )
 def test_bad_parameters_raise_from_fit_and_leave_it_unfitted(diabetes, parameters):
@@ -114,7 +161,8 @@ def test_bad_sample_weights_are_refused(diabetes, sample_weight):
         WeightedLasso().fit(*diabetes, sample_weight=sample_weight)
 
 
-def test_an_interrupted_fit_leaves_the_earlier_one(diabetes):
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_an_interrupted_fit_leaves_the_earlier_one(diabetes, solver):
     X, y = diabetes
 
     class Interrupt:
@@ -130,7 +178,7 @@ def test_an_interrupted_fit_leaves_the_earlier_one(diabetes):
         def teardown(self, estimator, context):
             pass
 
-    model = WeightedLasso(0.3).fit(X, y)
+    model = WeightedLasso(0.3, solver=solver).fit(X, y)
     model.set_callbacks(Interrupt())
     before = dict(vars(model))
     with pytest.raises(KeyboardInterrupt):
@@ -139,10 +187,11 @@ def test_an_interrupted_fit_leaves_the_earlier_one(diabetes):
     assert model.predict(X).shape == y.shape
 
 
-def test_callbacks_see_a_usable_model_at_each_iteration(diabetes):
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_callbacks_see_a_usable_model_at_each_iteration(diabetes, solver):
     X, y = diabetes
     monitor = ScoringMonitor(scoring="r2")
-    model = WeightedLasso(0.01, tol=1e-12).set_callbacks(monitor).fit(X, y)
+    model = WeightedLasso(0.01, tol=1e-12, solver=solver).set_callbacks(monitor).fit(X, y)
     scores = monitor.get_logs().data_as_pandas["r2"].dropna()
     assert len(scores) >= model.n_iter_
     assert scores.iloc[-1] == pytest.approx(model.score(X, y))

@@ -16,7 +16,8 @@ from sparseopt.optimize import (
     SquaredLoss,
     block_coordinate_descent,
 )
-from sparseopt.optimize._block_coordinate_descent import BlockDescent, pose
+from sparseopt.optimize._block_coordinate_descent import pose
+from sparseopt.optimize._block_descent import BlockDescent
 from sparseopt.optimize._block_rules import VariableBlocks
 from sparseopt.optimize._block_updates import UPDATES
 
