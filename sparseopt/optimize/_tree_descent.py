@@ -8,7 +8,7 @@ Faster. JMLR 23(131), section on message passing.
 x and b (n,) or (n, n_columns); the columns share each block and its factorization. A block
 whose graph is a forest may hold a large part of all variables and is still minimised
 exactly in time linear in its edges. The gradient A x - b is kept up to date by the rows of
-the block.
+the block, and computed afresh before rounding errors can show in the residual.
 
 After an exact step the gradient on the block is zero, so that a greedy order of those
 variables is rounding noise. Here those that moved most come first: it is reproducible, and
@@ -307,11 +307,21 @@ class _State:
         self._steps = 0
         self._settled = np.empty(0, np.int64)  # where the gradient is zero but for rounding
         self.moves = np.zeros(len(self.x))  # the last change of each variable
+        self._eps = float(np.finfo(b.dtype).eps)
         self._refresh()
 
     def _refresh(self):
+        """Compute the gradient without the rounding errors of the updates."""
         gradient = np.ascontiguousarray(self._problem.gradient(self.x))
         self.gradient = gradient[:, None] if gradient.ndim == 1 else gradient
+        # Rounding errors of the updates, relative to this gradient or to the entries of A x,
+        # would show in a smaller residual.
+        noise = 4 * self._eps * (self._rows.T * self._problem.lipschitz()).T.reshape(self.x.shape)
+        self._trusted = max(
+            self._tol,
+            math.sqrt(self._eps) * self.progress().certificate,
+            self._problem.relative_residual(noise),
+        )
 
     def sizes(self):
         """Return the size of the gradient at each variable."""
@@ -333,8 +343,8 @@ class _State:
         self.moves[nodes] = np.linalg.norm(d, axis=1)
         self._steps += 1
         progress = self.progress()
-        if self._steps % REFRESH == 0 or progress.certificate <= self._tol:
-            self._refresh()  # without the rounding errors of the updates
+        if self._steps % REFRESH == 0 or progress.certificate <= self._trusted:
+            self._refresh()
             progress = self.progress()
         return progress
 

@@ -174,6 +174,7 @@ def test_empty_block():
         (np.ones(3), "square"),
         (np.array([[0.0, 1.0], [0.0, 0.0]]), "symmetric"),
         (sparse.csr_array([[0.0, 1.0], [2.0, 0.0]]), "symmetric"),
+        (np.roll(np.eye(3), 1, axis=1), "symmetric"),  # as many entries in rows as in columns
         (np.array([[0.0, np.nan], [np.nan, 0.0]]), "finite"),
         (np.eye(2) * 1j, "real"),
         (np.array([["a"]]), "real"),
@@ -218,9 +219,12 @@ def test_bad_scores_are_refused(scores):
         greedy_forest(scores, np.eye(3))
 
 
-def test_indefinite_blocks_are_refused():
+@pytest.mark.parametrize("diagonal", [[1.0, 1.0], [0.0, 5.0], [5.0, 0.0], [-1.0, -9.0]])
+def test_indefinite_blocks_are_refused(diagonal):
+    # Twice, since a zero on the diagonal leaves the work space as it is.
+    forest_solve(np.array([[7.0, 2.0], [2.0, 7.0]]), np.ones(2))
     with pytest.raises(ValueError, match="positive definite"):
-        forest_solve(np.array([[1.0, 2.0], [2.0, 1.0]]), np.ones(2))
+        forest_solve(np.diag(diagonal) + 2 * (1 - np.eye(2)), np.ones(2))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.datasets import make_lattice_labels, make_two_moons_graph
 from sparseopt.optimize import GraphQuadratic, tree_block_descent
+from sparseopt.optimize._tree_descent import REFRESH
 
 DATA = Path(__file__).parents[1] / "data" / "bcd"
 GOLDEN = np.load(DATA / "graphs.npz")
@@ -192,6 +193,21 @@ def test_float32_stays():
     result = tree_block_descent(single, tol=1e-5, rule="tree-partition")
     assert result.x.dtype == np.float32
     np.testing.assert_allclose(result.x, GOLDEN["E_xstar"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("rule", ["greedy-tree", "random-tree", "tree-partition"])
+def test_the_residual_of_an_unfinished_run_is_true(rule):
+    # Updates alone would report 1e-12 here, since their rounding errors stay unseen.
+    problem, _ = golden_problem("D")
+    problem = GraphQuadratic(problem.A.astype(np.float32), problem.b)
+    start = np.full(problem.b.shape, 1e4)
+    with pytest.warns(ConvergenceWarning):
+        result = tree_block_descent(
+            problem, rule=rule, x0=start, max_iter=REFRESH - 1, tol=1e-14, random_state=0
+        )
+    residual = problem.A.astype(float) @ result.x - problem.b
+    actual = np.linalg.norm(residual) / np.linalg.norm(problem.b)
+    assert actual / 2 < result.relative_residual < 2 * actual  # itself rounded at this level
 
 
 def test_random_trees_follow_the_seed():
