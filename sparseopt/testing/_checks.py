@@ -176,9 +176,11 @@ def parametrize_with_checks(estimators):
 
 
 def _make_data(estimator, *, dtype=np.float64):
-    """Return X in (-1, 1) and y fit for the kind of estimator."""
+    """Return X in (-1, 1), or (0, 1) where masses are meant, and y for the kind of estimator."""
     rng = np.random.default_rng(0)
     X = rng.uniform(-0.9, 0.9, (40, 6)).astype(dtype)
+    if get_tags(estimator).input_tags.positive_only:
+        X = np.abs(X)
     y = X @ np.array([30.0, 0.0, -20.0, 0.0, 0.0, 10.0]) + rng.standard_normal(40)
     if get_tags(estimator).classifier_tags is not None:
         return X, (y > 0).astype(int)

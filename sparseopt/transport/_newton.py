@@ -73,7 +73,7 @@ class NewtonSteps:
         """Take one Newton step, or one Sinkhorn sweep where none increases the dual."""
         self.n_newton += 1
         dual, point = self.dual, self.point
-        gradient = dual.b - point.column_sums
+        gradient = dual.gradient(point)
         norm = float(np.linalg.norm(gradient))
         dy = self._direction(gradient, norm)
         slope = float(gradient @ dy)
@@ -86,7 +86,8 @@ class NewtonSteps:
         return self.progress()
 
     def _direction(self, gradient, norm):
-        dual, columns = self.dual, self.point.column_sums
+        dual = self.dual
+        row_diagonal, column_diagonal = dual.diagonals(self.point)
         kept = self._kept(norm)
         shift = self.damping * norm * dual.eps / self.range
         rtol = min(max(norm**0.5, 1e-10), 0.1)
@@ -94,7 +95,7 @@ class NewtonSteps:
 
         def solve(factors, limit):
             iterations, solved = system.solve_schur(
-                *kept, dual.a + shift, columns + shift, factors, dual.eps * gradient,
+                *kept, row_diagonal + shift, column_diagonal + shift, factors, dual.eps * gradient,
                 rtol, limit, dy,
             )  # fmt: skip
             self.n_cg += iterations
@@ -108,7 +109,9 @@ class NewtonSteps:
         sums = np.zeros_like(dy)
         rows = system.sum_entries(*kept, sums)
         factors = factorize(
-            *kept, np.maximum(dual.a - rows, 0) + shift, np.maximum(columns - sums, 0) + shift
+            *kept,
+            np.maximum(row_diagonal - rows, 0) + shift,
+            np.maximum(column_diagonal - sums, 0) + shift,
         )
         solve(factors, CG_ITERATIONS)
         return dy

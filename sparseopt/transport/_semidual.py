@@ -79,6 +79,14 @@ class SemiDual:
         error = float(np.sum(np.abs(column_sums - self.b)))
         return Point(x, y, column_sums, float(self.a @ x + self.b @ y), error)
 
+    def gradient(self, point):
+        """Return the derivative of the objective in y."""
+        return self.b - point.column_sums
+
+    def diagonals(self, point):
+        """Return the diagonals of Newton's system for x and y, see sparseopt.transport._newton."""
+        return self.a, point.column_sums
+
     def balance_columns(self, point):
         """Return y after the column update of Sinkhorn's method."""
         return point.y + self.eps * np.log(self.b / point.column_sums)

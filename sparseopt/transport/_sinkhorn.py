@@ -230,7 +230,7 @@ def sinkhorn_newton_sparse(a=None, b=None, C=None, **options):
 def _finish(cost, a, b, eps, state, run, dtype):
     """Return the result: potentials on all bins, the gauge, and the values."""
     mass = a.sum()
-    point = state.point if state.best is None else state.best
+    point = state.result_point()
     f, g = _potentials(cost, a / mass, b / mass, state.dual.eps, point, state.n_jobs)
     # With masses of sum M the plan is M times that of the normalised ones.
     f = f - state.dual.eps * math.log(mass)

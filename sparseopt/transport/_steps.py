@@ -85,6 +85,13 @@ class TransportSteps:
         stalled = self.last_stage and point.error <= self._rounding_floor()
         return Progress(point.objective, point.error, stalled, iterations)
 
+    def result_point(self):
+        """Return the best point at the regularisation that was asked for."""
+        if self.best is None:  # the run ended at a larger one
+            self.dual = SemiDual(self.cost, self.a, self.b, self.regs[-1], self.n_jobs)
+            self.best = self.dual.evaluate(self.point.y)
+        return self.best
+
     def step(self, state=None):
         """Run a few sweeps or one Newton step, and enter the next stage if this one is done."""
         before = self.n_iter

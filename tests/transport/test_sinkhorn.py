@@ -350,3 +350,12 @@ def test_reg_scale_and_normalize():
         assert np.isclose(sinkhorn(a, b, C, reg=0.1, reg_scale=name).reg, 0.1 * scale)
     result = sinkhorn(3 * a, b, C, normalize=True)
     np.testing.assert_allclose(result.plan().sum(), 1)
+
+
+def test_a_run_that_ends_during_scaling_is_finite():
+    a, b, X, Y = random_problem(60, 50)
+    with pytest.warns(ConvergenceWarning, match="marginal error"):
+        result = sinkhorn(a, b, X=X, Y=Y, reg=1e-3, max_iter=2)
+    assert result.marginal_error[0] < 1e-10
+    assert np.isfinite([result.value, result.value_linear, result.certificate]).all()
+    assert not result.converged
