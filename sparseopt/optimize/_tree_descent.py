@@ -87,6 +87,8 @@ class GraphQuadratic:
             raise ValueError(f"b must have {n} rows, as many as A, got shape {self.b.shape}.")
         if not np.all(np.isfinite(self.b)):
             raise ValueError("b must be finite, got NaN or infinite entries.")
+        scale = _norms(self.b, axis=0)
+        self._scale = np.where(scale > 0, scale, 1)
         diagonal = self.A.diagonal()
         if np.any(diagonal <= 0):
             first = int(np.argmax(diagonal <= 0))
@@ -164,16 +166,26 @@ class GraphQuadratic:
         return self.A.diagonal()
 
     def relative_residual(self, gradient):
-        """Return the largest ``||A x_c - b_c|| / ||b_c||`` over the columns c."""
-        norms = np.linalg.norm(gradient, axis=0)
-        scale = np.linalg.norm(self.b, axis=0)
-        return float(np.max(norms / np.where(scale > 0, scale, 1), initial=0.0))
+        """Return the largest ``||A x_c - b_c|| / ||b_c||`` over the columns c.
+
+        Where ``b_c`` is zero it is the numerator.
+        """
+        return float(np.max(_norms(gradient, axis=0) / self._scale, initial=0.0))
 
     def _checked(self, x):
         x = np.asarray(x)
         if x.shape != self.b.shape:
             raise ValueError(f"x must have the shape {self.b.shape} of b, got {x.shape}.")
         return x
+
+
+def _norms(values, axis):
+    """Return 2-norms along an axis, of numbers whose squares may leave the floating range."""
+    if values.shape[axis] == 1:
+        return np.abs(np.squeeze(values, axis))
+    largest = np.max(np.abs(values), axis=axis, initial=0.0)
+    unit = np.where(largest > 0, largest, 1)
+    return unit * np.linalg.norm(values / np.expand_dims(unit, axis), axis=axis)
 
 
 def _check_components(graph, free):
@@ -236,7 +248,8 @@ def tree_block_descent(
     -------
     result : OptimizeResult
         ``x``, ``fun``, ``nit``, ``success``, ``status``, ``message``, ``history`` and
-        ``relative_residual``, the largest ``||A x_c - b_c|| / ||b_c||`` over columns.
+        ``relative_residual``, the largest ``||A x_c - b_c|| / ||b_c||`` over columns (the
+        numerator where ``b_c`` is zero).
 
     Raises
     ------
@@ -325,7 +338,7 @@ class _State:
 
     def sizes(self):
         """Return the size of the gradient at each variable."""
-        sizes = np.linalg.norm(self.gradient, axis=1)
+        sizes = _norms(self.gradient, axis=1)
         sizes[self._settled] = 0
         return sizes
 
@@ -340,7 +353,7 @@ class _State:
         d = solve(-self.gradient[nodes])
         kernels.apply_block_step(A.indptr, A.indices, A.data, nodes, d, self._rows, self.gradient)
         self._settled = nodes
-        self.moves[nodes] = np.linalg.norm(d, axis=1)
+        self.moves[nodes] = _norms(d, axis=1)
         self._steps += 1
         progress = self.progress()
         if self._steps % REFRESH == 0 or progress.certificate <= self._trusted:

@@ -152,6 +152,26 @@ def test_float32_stays_and_arguments_are_kept():
     assert (A != before).nnz == 0
 
 
+@pytest.mark.parametrize(
+    ("dtype", "accepted", "refused"), [(np.float64, 1e-12, 1e-8), (np.float32, 2e-6, 1e-4)]
+)
+def test_graphs_may_be_asymmetric_by_rounding_errors_only(dtype, accepted, refused):
+    graph = np.array([[0.0, 3.0], [3.0, 0.0]])
+    for make in (np.asarray, sparse.csr_array):
+        graph[0, 1] = 3 * (1 + accepted)
+        assert color_graph(make(graph.astype(dtype))).tolist() == [0, 1]
+        graph[0, 1] = 3 * (1 + refused)
+        with pytest.raises(ValueError, match="symmetric"):
+            color_graph(make(graph.astype(dtype)))
+
+
+def test_nodes_with_many_neighbours_come_first_and_loops_do_not_count():
+    path = np.eye(4, k=1) + np.eye(4, k=-1)
+    np.fill_diagonal(path, [1, 0, 0, 1])
+    assert color_graph(path).tolist() == [1, 0, 1, 0]  # in the order 1, 2, 0, 3
+    assert color_graph(path, order="natural").tolist() == [0, 1, 0, 1]
+
+
 def test_stored_zeros_and_duplicates_are_no_edges():
     # Rows 0, 1, 2 in raw CSR form: the edges 0-1 and 1-2, and 0-2 with the values 1 and -1.
     values = np.array([1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0, -1.0])

@@ -210,6 +210,25 @@ def test_the_residual_of_an_unfinished_run_is_true(rule):
     assert actual / 2 < result.relative_residual < 2 * actual  # itself rounded at this level
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("rule", RULES)
+def test_squares_may_leave_the_floating_range(dtype, rule):
+    problem = shifted_problem(n_columns=2)
+    scales = (1e-200, 1.0, 1e200) if dtype == np.float64 else (1e-25, 1.0, 1e25)
+    results = []
+    for scale in scales:
+        scaled = GraphQuadratic(
+            (scale * problem.A).astype(dtype),
+            np.stack([scale * problem.b[:, 0], 0 * problem.b[:, 1]], 1),
+        )
+        results.append(tree_block_descent(scaled, rule=rule, tol=1e-4, random_state=0))
+    assert all(result.success for result in results)
+    expected = spsolve(problem.A.tocsc(), problem.b[:, 0])
+    for result in results:
+        np.testing.assert_allclose(result.x[:, 0], expected, atol=1e-3)
+        assert not result.x[:, 1].any()
+
+
 def test_random_trees_follow_the_seed():
     problem, _ = golden_problem("E")
     runs = [
