@@ -31,13 +31,13 @@ import numpy as np
 from scipy import sparse
 from scipy.special import softmax
 
+from sparseopt.optimize._block_columns import BoundColumns
 from sparseopt.optimize._block_model import Block
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._kernels import blocks as kernels
 from sparseopt.optimize._losses import HuberLoss, MultinomialLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 
-LARGEST_CACHE = 2**24  # numbers, 128 MiB
 LEAST_CURVATURE = 1e-3  # share of the bound
 INTERCEPT_ROUNDS = 20
 
@@ -286,6 +286,16 @@ class BlockProblem:
             return d @ rows
         return self._multiply_bound(indices, d)
 
+    def grow_block(self, size):
+        """Return ``size`` variables for gsq, found with kept columns of the bound, or None.
+
+        The columns serve if the objective is smooth and they are the bound of each block
+        too, which they are not for several classes.
+        """
+        if not self.is_smooth or self.multinomial:
+            return None
+        return self._bound_columns.grow(self.gradient, size)
+
     def _multiply_bound(self, indices, d):
         image = self._bound_times(self.block(indices).raw_predict(d))
         if self._rows is None:
@@ -298,6 +308,21 @@ class BlockProblem:
         self._centre(product, image)
         product[indices] += self.ridge[indices] * d
         return product
+
+    def write_bound_column(self, index, out):
+        """Write one column of the global bound on the Hessian to ``out``."""
+        if self._rows is None or self.multinomial:
+            out[:] = self._multiply_bound(np.array([index]), np.ones(1))
+            return
+        column, rows = self.matrix, self._rows
+        out[:] = 0.0
+        total = kernels.bound_column(
+            column.data, column.indices, column.indptr, rows.data, rows.indices, rows.indptr,
+            self.loss.curvature * self.shares, index, out,
+        )  # fmt: skip
+        if self.fit_intercept:
+            out -= total * self.means
+        out[index] += self.ridge[index]
 
     def _centre(self, product, image):
         """Subtract from ``A' image`` what the means of the columns contribute."""
@@ -348,38 +373,6 @@ class BlockProblem:
 
     def _objective(self, predictions, penalty):
         return self.loss.value(self.y, predictions, self.sample_weight) + penalty
-
-
-class BoundColumns:
-    """Columns of the global bound on a problem's Hessian, kept for later use.
-
-    Greedy rules choose the same variables again and again. A column costs as much as a
-    gradient; once it is here, a product with it costs two flops an entry.
-    """
-
-    def __init__(self, problem):
-        self.problem = problem
-        self._slots = np.full(problem.n_variables, -1)
-        self._rows: np.ndarray | None = None
-        self._used = 0
-        self._capacity = min(LARGEST_CACHE // problem.n_variables, problem.n_variables)
-
-    def hold(self, indices):
-        """Return whether the columns of all ``indices`` are here."""
-        return bool(np.all(self._slots[indices] >= 0))
-
-    def rows(self, indices):
-        """Return the columns ``indices`` as rows, or None if there is no room for them."""
-        missing = indices[self._slots[indices] < 0]
-        if self._used + missing.size > self._capacity:
-            return None
-        if self._rows is None:  # the system provides the memory as it is written to
-            self._rows = np.empty((self._capacity, self.problem.n_variables))
-        for index in missing:
-            self._rows[self._used] = self.problem._multiply_bound(np.array([index]), np.ones(1))
-            self._slots[index] = self._used
-            self._used += 1
-        return self._rows[self._slots[indices]]
 
 
 def _weighted_squares(matrix, shares):

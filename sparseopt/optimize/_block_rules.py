@@ -98,6 +98,10 @@ class VariableBlocks:
         gradient = problem.gradient
         size = self.block_size
         growth = max(1, size // GREEDY_ROUNDS)
+        if growth == 1:
+            quickly = problem.grow_block(size)
+            if quickly is not None:
+                return problem.block(quickly)
         while True:
             scores = problem.prox_scores(gradient)
             scores[chosen] = -1.0

@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import sparse
 
-from sparseopt.optimize import L1, LogisticLoss, MultinomialLoss, SquaredLoss
+from sparseopt.optimize import L1, ElasticNet, LogisticLoss, MultinomialLoss, SquaredLoss
 from sparseopt.optimize._block_coordinate_descent import pose
 from sparseopt.optimize._block_rules import (
     FixedBlocks,
@@ -181,3 +182,36 @@ def test_ties_go_to_the_last_positions():
     assert sorted(_largest_positions(scores, 2)) == [1, 3]
     assert _largest_positions(scores[2:], 1).tolist() == [1]
     assert sorted(_largest_positions(scores, 3)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csc_array])
+@pytest.mark.parametrize("loss", [SquaredLoss(), LogisticLoss()])
+def test_kept_columns_grow_the_same_blocks(loss, kind, fit_intercept, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 80)) * (rng.random((40, 80)) < 0.5) * rng.uniform(0.5, 2, 80)
+    X[:, 11] = 0
+    y = np.sign(rng.standard_normal(40))
+    problem = pose(kind(X), y, loss, ElasticNet(0.01, 0.0), rng.uniform(0, 2, 40), fit_intercept)
+    for size in (1, 2, 7, 15):
+        problem.move_to(rng.standard_normal(80))
+        quick = VariableBlocks(problem, "gsq", size, None, None).select().indices
+        again = VariableBlocks(problem, "gsq", size, None, None).select().indices
+        with monkeypatch.context() as patch:
+            patch.setattr(type(problem), "grow_block", lambda self, size: None)
+            slow = VariableBlocks(problem, "gsq", size, None, None).select().indices
+        np.testing.assert_array_equal(quick, slow)
+        np.testing.assert_array_equal(again, slow)
+        assert problem.grow_block(size).tolist() == slow.tolist()
+
+
+def test_singular_bounds_and_full_stores_leave_the_growth_to_the_other_way():
+    X = np.random.default_rng(0).standard_normal((4, 30))
+    problem = pose(X, np.ones(4), SquaredLoss(), None, None)
+    assert problem.grow_block(4).size == 4
+    assert problem.grow_block(8) is None  # more columns than rows
+    assert VariableBlocks(problem, "gsq", 8, None, None).select().indices.size == 8
+    problem._bound_columns._capacity = 0
+    assert problem.grow_block(6) is None
+    penalised = pose(X, np.ones(4), SquaredLoss(), L1(0.1), None)
+    assert penalised.grow_block(4) is None
