@@ -270,6 +270,20 @@ def test_a_residual_that_does_not_fall_for_long_is_no_stall():
     assert history["certificate"][-1] == model.relative_residual_ <= 1e-7
 
 
+def test_uneven_weights_are_eliminated_along_the_heaviest_edges():
+    # In the order of a band matrix it takes a thousand iterations, with Jacobi's 20000.
+    W, y = lattice(100, spread=4.0), few_labels(100**2)
+    model = GraphLabelPropagation("precomputed", solver="cg").fit(W, y)
+    assert model.n_iter_ <= 150
+    exact = GraphLabelPropagation("precomputed", solver="direct", tol=1e-9).fit(W, y)
+    difference = model.label_distributions_ - exact.label_distributions_
+    assert np.abs(difference).max() < 1e-3
+    # A tree is eliminated exactly.
+    path = sparse.diags_array(np.exp(np.linspace(0, 9, 49)), offsets=1, shape=(50, 50))
+    model.fit(path + path.T, few_labels(50))
+    assert model.n_iter_ <= 5
+
+
 def rows_of(W):
     """Return a dense matrix in the layout of the kernels."""
     n = len(W)
