@@ -1,0 +1,1 @@
+"""The published curves of greedy block coordinate descent, rerun on data sets A to E."""
