@@ -114,7 +114,8 @@ def block_coordinate_descent(
     update : str, default="auto"
         How the block moves: ``"gradient"``, ``"matrix"`` or ``"newton"`` for smooth
         objectives, ``"prox-gradient"``, ``"prox-newton"`` or ``"tmp"`` (two-metric
-        projection) with an l1 part or constraint. ``"auto"`` is ``"matrix"`` for a
+        projection) with an l1 part or constraint, ``"backtracking"`` (a gradient or
+        prox-gradient step of estimated length) with any. ``"auto"`` is ``"matrix"`` for a
         squared loss, ``"newton"`` for others, and ``"prox-newton"`` with an l1 part or
         constraint; see also ``block_size``.
     coef_init : ndarray of shape (n_variables,), optional

@@ -72,6 +72,8 @@ class BlockProblem:
         F(x).
     lipschitz : ndarray of shape (n_variables,)
         Lipschitz constants of the smooth part along each coordinate.
+    curvature_estimates : ndarray of shape (n_variables,)
+        What the backtracking update keeps about the blocks of each variable.
     usable : ndarray of int
         The variables that may move.
     gradient_is_exact : bool
@@ -103,6 +105,7 @@ class BlockProblem:
             squares = _weighted_squares(self.matrix, self.shares)
         norms = np.repeat(squares, self.n_classes)
         self.lipschitz = loss.lipschitz(norms, 1.0) + self.ridge
+        self.curvature_estimates = self.lipschitz.copy()
         self.usable = np.flatnonzero((self.lipschitz > 0) & np.isfinite(self.l1))
         self._bound_columns = BoundColumns(self)
         self.move_to(np.zeros(self.n_variables))

@@ -8,6 +8,9 @@ bound on the Hessian block, L_b its largest eigenvalue and h the l1 part or the 
     matrix          d = -H_b^+ g_b
     newton          d = -a (Hessian block)^+ g_b, a by a polynomial line search
     prox-gradient   x_b + d = prox_{h / L_b}(x_b - g_b / L_b)
+    backtracking    the same, or gradient, with an estimate of L_b: the largest of those kept
+                    for the variables, at first their own constants, and doubled until
+                    F(x_+) <= f(x) + g_b'd + L_b/2 ||d||^2 + h(x_b + d)
     prox-newton     x_b + d = argmin of the quadratic model with the Hessian block, plus h,
                     then a line search
     tmp             two-metric projection: Newton's step on the variables that are free,
@@ -72,13 +75,31 @@ def newton_update(block):
 
 def prox_gradient_update(block):
     """Minimise the isotropic upper bound plus the penalty."""
-    curvature = _largest_eigenvalue(block.hessian_bound())
+    return block.step(_prox_change(block, _largest_eigenvalue(block.hessian_bound())))
+
+
+def backtracking_update(block):
+    """Take the (prox-)gradient step of an estimated curvature."""
+    problem = block.problem
+    estimates = problem.curvature_estimates
+    curvature = float(np.max(estimates[block.indices]))
+    while True:
+        change = _prox_change(block, curvature)
+        step = block.step(change)
+        slope = float(block.gradient @ change) + block.l1_change(block.x + change)
+        model = problem.objective + slope + 0.5 * curvature * float(change @ change)
+        if step.objective <= model + _rounding(problem.objective):
+            estimates[block.indices] = curvature
+            return step
+        curvature *= 2
+
+
+def _prox_change(block, curvature):
+    """Return the change of the block that a (prox-)gradient step makes."""
     moved = block.x - block.gradient / curvature
     if block.problem.positive:
-        new = np.maximum(moved - block.l1 / curvature, 0.0)
-    else:
-        new = np.sign(moved) * np.maximum(np.abs(moved) - block.l1 / curvature, 0.0)
-    return block.step(new - block.x)
+        return np.maximum(moved - block.l1 / curvature, 0.0) - block.x
+    return np.sign(moved) * np.maximum(np.abs(moved) - block.l1 / curvature, 0.0) - block.x
 
 
 def prox_newton_update(block):
@@ -139,6 +160,7 @@ UPDATES = {
     "gradient": gradient_update,
     "matrix": matrix_update,
     "newton": newton_update,
+    "backtracking": backtracking_update,
     "prox-gradient": prox_gradient_update,
     "prox-newton": prox_newton_update,
     "tmp": two_metric_update,

@@ -13,6 +13,7 @@ from sparseopt.optimize import (
     Box,
     ElasticNet,
     GraphQuadratic,
+    GroupL2,
     HuberLoss,
     LogisticLoss,
     MultinomialLoss,
@@ -32,8 +33,8 @@ LOSSES = {
 }
 VARIABLE = ("gs", "gsd", "gsq", "gsq-iht", "random", "lipschitz")
 FIXED = ("cyclic", "permutation", "random", "lipschitz", "gs", "gsl", "gsd", "gsq")
-SMOOTH = ("gradient", "matrix", "newton")
-PENALISED = ("prox-gradient", "prox-newton", "tmp")
+SMOOTH = ("gradient", "matrix", "newton", "backtracking")
+PENALISED = ("prox-gradient", "prox-newton", "tmp", "backtracking")
 
 
 def make_data(name, n_samples=60, n_features=20, seed=0):
@@ -59,8 +60,7 @@ COMBINATIONS += itertools.product(("order", "sort", "avg"), FIXED)
 def test_no_combination_ever_ascends(name, partition, selection):
     X, y = make_data(name)
     tried = 0
-    for update in SMOOTH + PENALISED:
-        smooth = update in SMOOTH
+    for update, smooth in [(u, True) for u in SMOOTH] + [(u, False) for u in PENALISED]:
         if selection == "gsq-iht" and not smooth:
             continue
         penalties = (None, ElasticNet(0.1, 0.0)) if smooth else (L1(0.1), ElasticNet(0.1, 0.7))
@@ -136,6 +136,22 @@ def test_progress_is_at_least_what_the_bound_promises(name, update):
         assert progress >= promised * (1 - 1e-10) - 1e-14 * abs(before)
         if name == "squared" and update == "matrix":
             assert progress == pytest.approx(promised, rel=1e-8, abs=1e-14)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_backtracking_promises_what_its_estimates_say(name):
+    X, y = make_data(name)
+    problem = pose(X, y, LOSSES[name], ElasticNet(0.01, 0.0), None)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        block = problem.block(np.sort(rng.choice(problem.n_variables, 5, replace=False)))
+        before = problem.objective
+        problem.apply(UPDATES["backtracking"](block))
+        estimate = np.max(problem.curvature_estimates[block.indices])
+        promised = block.gradient @ block.gradient / (2 * estimate)
+        assert before - problem.objective >= promised * (1 - 1e-10) - 1e-14 * before
+        # No eigenvalue exceeds the sum of five constants, and doubling stops at twice that.
+        assert np.max(block.lipschitz) <= estimate <= 10 * np.max(problem.lipschitz)
 
 
 def test_one_block_of_all_variables_solves_least_squares_with_the_least_norm():
@@ -307,6 +323,7 @@ def test_zero_target_needs_no_step():
     ("options", "message"),
     [
         ({"block_size": 0}, "block_size must be at least 1"),
+        ({"block_size": -3}, "block_size must be at least 1"),
         ({"max_iter": 0}, "max_iter must be at least 1"),
         ({"tol": -1.0}, "tol must be finite and >= 0"),
         ({"selection": "best"}, "selection must be one of.*'best'"),
@@ -347,6 +364,15 @@ def test_bad_data_is_refused():
         block_coordinate_descent(X, y, block_size="half")
     with pytest.raises(ValueError, match="real data"):
         block_coordinate_descent(X + 1j, y)
+    with pytest.raises(ValueError, match="X must be finite"):
+        block_coordinate_descent(sparse.csr_array(np.where(X > 2, np.inf, X)), y)
+    with pytest.raises(ValueError, match="y must be finite"):
+        block_coordinate_descent(X, np.where(y > 1, np.nan, y))
+    for bad in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="alpha must be finite and >= 0"):
+            block_coordinate_descent(X, y, L1(bad))
+    with pytest.raises(ValueError, match="got GroupL2"):
+        block_coordinate_descent(X, y, GroupL2(np.arange(20) // 2, 0.1))
     with pytest.raises(ValueError, match="at least two classes"):
         block_coordinate_descent(X, np.zeros(60), loss=MultinomialLoss())
     with pytest.raises(ValueError, match="sample_weight must be finite and >= 0"):
