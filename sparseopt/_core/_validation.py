@@ -88,7 +88,8 @@ def check_regression_data(X, y, sample_weight=None):
     Returns
     -------
     X : ndarray, csc_array or csr_array
-        In the common floating or complex dtype; integers become float64, float32 stays.
+        In the common floating or complex dtype; integers become float64, float32 stays,
+        also beside a ``y`` of integers, such as labels.
     y : ndarray of shape (n_samples,)
         In the dtype of ``X``.
     sample_weight : ndarray of shape (n_samples,) or None
@@ -109,7 +110,8 @@ def check_regression_data(X, y, sample_weight=None):
         raise ValueError(f"X must be a non-empty matrix, got shape {X.shape}.")
     if y.shape != (X.shape[0],):
         raise ValueError(f"y must have shape ({X.shape[0]},), one entry a row of X, got {y.shape}.")
-    dtype = np.result_type(X.dtype, y.dtype)
+    labels = y.dtype.kind in "biu" and X.dtype.kind in "fc"
+    dtype = X.dtype if labels else np.result_type(X.dtype, y.dtype)
     if dtype.kind in "biu":
         dtype = np.dtype(np.float64)
     if dtype.char not in "fdFD":

@@ -379,8 +379,7 @@ def coordinate_descent(
     target, target_mean = design.transform_target(y)
     problem = PenalizedLeastSquares(design, target)
     if coef_init is not None:
-        _check_start(coef_init, X.shape[1])
-        problem.set_start(coef_init)
+        problem.set_start(_check_start(coef_init, problem.x))
     result = solve_penalized(problem, penalty, **limits)
     result.intercept = design.intercept(result.x, target_mean)
     result.x = result.x.astype(X.dtype, copy=False)
@@ -404,8 +403,7 @@ def _prox_newton(X, y, penalty, loss, sample_weight, fit_intercept, coef_init, l
     else:
         problem = PenalizedLoss(X, y, loss, **options)
     if coef_init is not None:
-        _check_start(coef_init, problem.x.size)
-        problem.set_start(coef_init)
+        problem.set_start(_check_start(coef_init, problem.x))
     return solve_smooth(problem, penalty, **limits)
 
 
@@ -484,11 +482,15 @@ def _relative(progress, unit):
     return Progress(progress.objective / unit, progress.certificate / unit, progress.stalled)
 
 
-def _check_start(coef_init, n_features):
-    if np.shape(coef_init) != (n_features,):
-        raise ValueError(f"coef_init must have shape ({n_features},), got {np.shape(coef_init)}.")
+def _check_start(coef_init, x):
+    coef_init = np.asarray(coef_init)
+    if coef_init.shape != x.shape:
+        raise ValueError(f"coef_init must have shape {x.shape}, got {coef_init.shape}.")
+    if not np.can_cast(coef_init.dtype, x.dtype, "same_kind"):
+        raise ValueError(f"coef_init must fit the dtype {x.dtype}, got {coef_init.dtype}.")
     if not np.all(np.isfinite(coef_init)):
         raise ValueError("coef_init must be finite, got NaN or infinite entries.")
+    return coef_init
 
 
 def _check_combination(loss, penalty):

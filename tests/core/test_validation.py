@@ -64,6 +64,16 @@ def test_regression_data_dtypes():
     assert weight.dtype == np.float64
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+@pytest.mark.parametrize("integers", [np.int64, np.uint8, bool])
+def test_integer_targets_leave_the_dtype_of_the_design(dtype, integers):
+    design = np.asfortranarray(X, dtype=dtype)
+    checked_X, checked_y, _ = check_regression_data(design, y.astype(integers))
+    assert checked_X is design or np.shares_memory(checked_X, design)
+    assert checked_y.dtype == dtype
+    np.testing.assert_array_equal(checked_y, y.astype(integers))
+
+
 def test_regression_data_keeps_sparse_input_sparse():
     checked, _, _ = check_regression_data(sparse.coo_array(X), y)
     assert sparse.issparse(checked)

@@ -12,7 +12,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from sklearn.linear_model import Lasso as SklearnLasso
 
-from sparseopt.optimize import L1, ElasticNet, SquaredLoss, coordinate_descent
+from sparseopt.optimize import (
+    L1,
+    ElasticNet,
+    HuberLoss,
+    LogisticLoss,
+    PoissonLoss,
+    SquaredLoss,
+    coordinate_descent,
+)
 from sparseopt.optimize import _coordinate_descent as engine
 from sparseopt.optimize import _working_set as working_set
 from sparseopt.optimize._design import make_design
@@ -454,6 +462,18 @@ def test_sparse_data_with_duplicate_entries_are_summed_and_not_modified():
     np.testing.assert_allclose(result.x, dense.x, atol=1e-10)
 
 
+@pytest.mark.parametrize("loss", [SquaredLoss(), LogisticLoss(), HuberLoss(), PoissonLoss()])
+def test_integer_targets_keep_single_precision(loss):
+    X, y = make_problem(dtype=np.float32)
+    y = (y > np.median(y)).astype(int)
+    if isinstance(loss, LogisticLoss):
+        y = 2 * y - 1
+    result = coordinate_descent(X, y, L1(0.05), loss=loss, tol=1e-4)
+    assert result.x.dtype == np.float32
+    expected = coordinate_descent(X, y.astype(np.float32), L1(0.05), loss=loss, tol=1e-4)
+    np.testing.assert_array_equal(result.x, expected.x)
+
+
 def test_unknown_loss_and_penalty_are_refused_by_name():
     X, y = make_problem()
 
@@ -474,6 +494,8 @@ def test_unknown_loss_and_penalty_are_refused_by_name():
         ({"sample_weight": [1.0]}, ValueError, "sample_weight"),
         ({"coef_init": np.zeros(3)}, ValueError, "coef_init"),
         ({"coef_init": np.full(100, np.nan)}, ValueError, "coef_init"),
+        ({"coef_init": np.full(100, 1j)}, ValueError, "coef_init must fit the dtype float64"),
+        ({"coef_init": ["a"] * 100}, ValueError, "coef_init must fit the dtype float64"),
         ({"max_iter": 0}, ValueError, "max_iter"),
     ],
 )
