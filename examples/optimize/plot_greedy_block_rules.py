@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt.optimize import L1, LogisticLoss, block_coordinate_descent
+from sparseopt.optimize import block_coordinate_descent
 
 rng = np.random.default_rng(0)
 n_samples, n_features = 400, 3000
@@ -61,29 +61,5 @@ plt.show()
 # time for each. Growing its blocks one variable at a time finds better ones than ten iterations of
 # hard thresholding, in less time.
 #
-# Finding the support
-# -------------------
-#
-# With an l1 penalty, the set of nonzero coefficients is that of the solution after finitely many
-# steps. From then on, blocks that hold this whole set turn the prox-Newton update into Newton's
-# method on it, and the run is over in a few steps; a prox-gradient update keeps its linear rate.
-
-y = np.sign(X @ coef) * np.where(rng.random(n_samples) < 0.1, -1.0, 1.0)
-strength = 0.2 * np.max(np.abs(X.T @ (y / 2))) / n_samples
-problem = {"penalty": L1(strength), "loss": LogisticLoss()}
-figure, axis = plt.subplots(figsize=(6, 4.2), layout="constrained")
-for update in ("prox-gradient", "prox-newton"):
-    for block_size, style in ((10, ":"), (100, "-")):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            result = block_coordinate_descent(
-                X, y, **problem, update=update, block_size=block_size, max_iter=300, tol=1e-13
-            )
-        color = "C0" if update == "prox-gradient" else "C1"
-        certificate, frozen = result.history["certificate"], result.active_set_iteration
-        axis.semilogy(certificate, style, color=color, label=f"{update}, blocks of {block_size}")
-        axis.plot(frozen, certificate[frozen], "o", color=color)
-        print(f"{update}, {block_size}: {result.nit} steps, {result.active_set.size} nonzero")
-axis.set(xlabel="steps (dot: the support is final)", ylabel="relative distance from stationarity")
-axis.legend()
-plt.show()
+# :ref:`sphx_glr_auto_examples_optimize_plot_support_identification.py` shows what follows when an
+# l1 penalty makes the solution sparse.
