@@ -53,7 +53,7 @@ class GraphQuadratic:
     Attributes
     ----------
     A : csr_array of shape (n, n)
-        The matrix.
+        The matrix, which may share its arrays with the argument.
     b : ndarray of shape (n,) or (n, n_columns)
         The linear terms, in the dtype of ``A``.
 

@@ -229,6 +229,43 @@ def test_squares_may_leave_the_floating_range(dtype, rule):
         assert not result.x[:, 1].any()
 
 
+@pytest.mark.parametrize(("rule", "n_chosen"), [("general", 3), ("greedy-tree", 2)])
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_scores_of_the_selections(rule, n_chosen, power):
+    # All nodes are neighbours: a forest holds two of them.
+    rng = np.random.default_rng(0)
+    diagonal, b = 10 ** rng.uniform(0, 4, 27), rng.standard_normal((27, 2))
+    A = np.diag(diagonal) + 1e-3 * (1 - np.eye(27))
+    selection = "gsd" if power else "gs"
+    with pytest.warns(ConvergenceWarning):
+        result = tree_block_descent(
+            GraphQuadratic(A, b), rule=rule, selection=selection, max_iter=1
+        )
+    scores = np.linalg.norm(b, axis=1) / diagonal**power
+    expected = np.sort(np.argsort(-scores)[:n_chosen])
+    np.testing.assert_array_equal(np.flatnonzero(result.x.any(axis=1)), expected)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_arguments_stay_as_they_were(rule):
+    A, b, x0 = 3 * np.eye(5) - np.eye(5, k=1) - np.eye(5, k=-1), np.arange(5.0), np.ones(5)
+    problem = GraphQuadratic(A, b)
+    tree_block_descent(problem, rule=rule, x0=x0)
+    np.testing.assert_array_equal(x0, 1)
+    b[:] = 9
+    np.testing.assert_array_equal(problem.b, np.arange(5.0))
+
+
+def test_the_gradient_is_refreshed_now_and_then(monkeypatch):
+    monkeypatch.setattr("sparseopt.optimize._tree_descent.REFRESH", 4)
+    problem = shifted_problem()
+    gradient, calls = problem.gradient, []
+    problem.gradient = lambda x: calls.append(1) or gradient(x)
+    with pytest.warns(ConvergenceWarning):
+        tree_block_descent(problem, rule="general", max_iter=12, tol=1e-14)
+    assert len(calls) == 1 + 3
+
+
 def test_random_trees_follow_the_seed():
     problem, _ = golden_problem("E")
     runs = [
