@@ -102,9 +102,10 @@ def draw(title, curves, path):
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
     for curve in curves:
-        gaps = np.maximum(curve.gaps, CLOSE / 10)
+        end = steps_to(curve.gaps, CLOSE) + 1
+        gaps = np.maximum(curve.gaps[:end], CLOSE / 10)
         axes[0].semilogy(gaps, label=curve.method)
-        axes[1].semilogy(curve.times, gaps)
+        axes[1].semilogy(curve.times[:end], gaps)
     axes[0].set(xlabel="steps", ylabel="objective minus minimum")
     axes[1].set(xlabel="seconds")
     figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
