@@ -239,10 +239,15 @@ def test_bad_scores_are_refused(scores):
         greedy_forest(scores, np.eye(3))
 
 
+def test_a_missing_diagonal_entry_is_zero(monkeypatch):
+    # Whatever the uninitialised work space held before.
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 7, dtype))
+    with pytest.raises(ValueError, match="positive definite"):
+        forest_solve(np.array([[0.0, 1.0], [1.0, 5.0]]), np.ones(2))
+
+
 @pytest.mark.parametrize("diagonal", [[1.0, 1.0], [0.0, 5.0], [5.0, 0.0], [-1.0, -9.0]])
 def test_indefinite_blocks_are_refused(diagonal):
-    # Twice, since a zero on the diagonal leaves the work space as it is.
-    forest_solve(np.array([[7.0, 2.0], [2.0, 7.0]]), np.ones(2))
     with pytest.raises(ValueError, match="positive definite"):
         forest_solve(np.diag(diagonal) + 2 * (1 - np.eye(2)), np.ones(2))
 
