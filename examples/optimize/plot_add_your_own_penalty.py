@@ -80,5 +80,6 @@ plt.show()
 #   penalty is a branch there, and a class in ``optimize/_penalties.py`` that returns the code and
 #   the table. That is enough for epochs of coordinate descent, and not for a whole solver: duality
 #   gaps, screening and Newton steps on the support are written for an l1 part and a ridge part,
-#   and the solvers refuse any other penalty by name until they have been taught these. ``Box``,
-#   which has a code, and ``GroupL2``, which has a prox, are such cases today.
+#   and the solvers refuse any other penalty by name until they have been taught these. ``Box``
+#   has a code, and only block coordinate descent takes it (``optimize/_block_bounds.py`` is all
+#   that it took); ``GroupL2`` has a prox, and no solver yet.

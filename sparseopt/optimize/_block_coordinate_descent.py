@@ -25,6 +25,7 @@ from sparseopt._core import (
     check_regression_data,
     spawn_seeds,
 )
+from sparseopt.optimize._block_bounds import BoundedProblem
 from sparseopt.optimize._block_descent import BlockDescent, run
 from sparseopt.optimize._block_problem import BlockProblem
 from sparseopt.optimize._block_rules import (
@@ -40,7 +41,7 @@ from sparseopt.optimize._block_rules import (
 from sparseopt.optimize._block_updates import UPDATES
 from sparseopt.optimize._block_working_sets import SupportBlocks, minimizer
 from sparseopt.optimize._losses import MultinomialLoss, SquaredLoss
-from sparseopt.optimize._penalties import ElasticNet
+from sparseopt.optimize._penalties import BOX, Box, ElasticNet
 
 SMOOTH_UPDATES = ("gradient", "matrix", "newton")
 BLOCK_SIZE = 10
@@ -73,6 +74,8 @@ def block_coordinate_descent(
         + \alpha \sum_j w_j \left(\rho |x_j| + \tfrac{1 - \rho}{2} x_j^2\right),
         \qquad x \ge 0 \text{ if the penalty is positive}
 
+    or the loss alone within bounds, :math:`l_j \le x_j \le u_j`.
+
     Parameters
     ----------
     X : ndarray or sparse matrix/array of shape (n_samples, n_features)
@@ -80,8 +83,8 @@ def block_coordinate_descent(
     y : ndarray of shape (n_samples,)
         Target: numbers for ``SquaredLoss`` and ``HuberLoss``, -1 and +1 for
         ``LogisticLoss``, labels 0, 1, ... for ``MultinomialLoss``.
-    penalty : L1 or ElasticNet, optional
-        Penalty, possibly with ``positive=True``; none by default. Its weights are one a
+    penalty : L1, ElasticNet, NonNegative or Box, optional
+        Penalty, possibly with ``positive=True``, or bounds; none by default. Its weights are one a
         feature, shared by the classes of a multinomial loss.
     loss : SquaredLoss, LogisticLoss, MultinomialLoss or HuberLoss, optional
         The loss; half the mean squared error by default.
@@ -140,7 +143,8 @@ def block_coordinate_descent(
         mean zero; ``fun``; ``kkt`` (the largest distance from stationarity);
         ``certificate`` (the same, relative); ``dual_gap`` (a bound on ``fun`` minus the
         minimum, for objectives with an l1 part; NaN for others, infinite if no dual point
-        is at hand); ``nit`` (block steps); ``active_set`` (the nonzero variables) and
+        is at hand); ``nit`` (block steps); ``active_set`` (the nonzero variables; with bounds,
+        those strictly between) and
         ``active_set_iteration`` (the step after which that set no longer changed);
         ``success``, ``status``, ``message`` and ``history`` (``iteration``, ``time``,
         ``objective``, ``certificate``, and ``blocks``, the list of the blocks moved). Rules
@@ -218,10 +222,10 @@ def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
             "block_coordinate_descent needs a loss of bounded curvature: SquaredLoss, "
             f"LogisticLoss, MultinomialLoss or HuberLoss, got {type(loss).__name__}."
         )
-    if penalty is not None and not isinstance(penalty, ElasticNet):
+    if penalty is not None and not isinstance(penalty, (ElasticNet, Box)):
         raise ValueError(
-            "block_coordinate_descent needs an L1 or ElasticNet penalty or None, got "
-            f"{type(penalty).__name__}."
+            "block_coordinate_descent needs an L1, ElasticNet, NonNegative or Box penalty or "
+            f"None, got {type(penalty).__name__}."
         )
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
     if np.iscomplexobj(X):
@@ -234,7 +238,8 @@ def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
             raise ValueError("y must hold at least two classes for MultinomialLoss, got one.")
     if sample_weight is not None:
         sample_weight = sample_weight.astype(np.float64)
-    return BlockProblem(X, y, loss, penalty, sample_weight, n_classes, fit_intercept)
+    kind = BoundedProblem if isinstance(penalty, Box) else BlockProblem
+    return kind(X, y, loss, penalty, sample_weight, n_classes, fit_intercept)
 
 
 def _dual_gap(problem, penalty, move):
@@ -256,7 +261,7 @@ def _has_costs(problem):
 
     Constraints without a cost let in too many variables at once.
     """
-    if problem.is_smooth:
+    if problem.is_smooth or problem.code == BOX:
         return False
     return not problem.positive or bool(np.all(problem.l1[problem.usable] > 0))
 
@@ -270,13 +275,18 @@ def _check_update(update, problem):
         raise ValueError(f"update must be 'auto' or one of {list(UPDATES)}, got {update!r}.")
     if update in SMOOTH_UPDATES and not problem.is_smooth:
         raise ValueError(
-            f"update={update!r} cannot be combined with an l1 penalty or positive=True: take "
-            "'prox-gradient', 'prox-newton' or 'tmp'."
+            f"update={update!r} cannot be combined with an l1 penalty, positive=True or bounds: "
+            "take 'prox-gradient', 'prox-newton' or 'tmp'."
         )
     if update == "tmp" and problem.is_smooth:
         raise ValueError(
             "update='tmp' cannot be combined with a smooth objective, which leaves nothing to "
             "project: take 'newton'."
+        )
+    if update == "tmp" and problem.code == BOX:
+        raise ValueError(
+            "update='tmp' cannot be combined with bounds, which have no orthant to stay in: take "
+            "'prox-newton'."
         )
     return update
 
@@ -312,8 +322,8 @@ def _check_selection(selection, partition, block_size, problem):
         )
     if selection == "gsq-iht" and not problem.is_smooth:
         raise ValueError(
-            "selection='gsq-iht' cannot be combined with an l1 penalty or positive=True: take "
-            "'gsq'."
+            "selection='gsq-iht' cannot be combined with an l1 penalty, positive=True or bounds: "
+            "take 'gsq'."
         )
     if selection == "mi":
         _check_enumeration(is_variable, block_size, problem)

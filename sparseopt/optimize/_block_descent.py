@@ -37,7 +37,8 @@ class BlockDescent:
     blocks : list of ndarray
         The block of each step.
     frozen_at : int
-        The last step that changed the set of nonzero variables.
+        The last step that changed the set of nonzero variables, or of those strictly
+        between bounds.
     """
 
     def __init__(self, problem, rule, update, check_every, tol, measure=None):
@@ -70,7 +71,8 @@ class BlockDescent:
         problem.apply(step)
         self.blocks.append(indices)
         count = len(self.blocks)
-        if np.any((step.block.x != 0) != (problem.x[indices] != 0)):
+        was_free = problem.is_free(step.block.x, indices)
+        if np.any(was_free != problem.is_free(problem.x[indices], indices)):
             self.frozen_at = count
         if count % REFRESH_EVERY == 0:
             problem.refresh()
@@ -99,7 +101,7 @@ def run(state, max_iter, tol, callback, certificate_name="relative distance from
     problem = state.problem
     with short_products(problem.n_samples * problem.n_features):
         result = _iterate(state, max_iter, tol, callback, certificate_name)
-    result.active_set = np.flatnonzero(result.x)
+    result.active_set = np.flatnonzero(problem.is_free(result.x))
     result.active_set_iteration = state.frozen_at
     result.history["blocks"] = state.blocks
     if _is_separable(problem):

@@ -74,7 +74,7 @@ class Block:
     @property
     def table(self):
         """The penalty as block models see it: the ridge is part of their Hessian."""
-        return np.array([self.l1, np.zeros_like(self.l1)])
+        return self.problem.block_table(self.indices)
 
     def hessian_bound(self):
         """Return H_b, which bounds the Hessian block everywhere."""

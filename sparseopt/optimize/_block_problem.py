@@ -128,12 +128,28 @@ class BlockProblem:
         """Take ``x`` as the current point; unusable and forbidden values become zero."""
         usable = np.zeros(self.n_variables, dtype=bool)
         usable[self.usable] = True
-        if self.positive:
-            usable &= x > 0
-        self.x = np.where(usable, x, 0.0)
+        self.x = self.project(np.where(usable, x, 0.0))
         self._set_predictions(self.predict(self.x))
         self.objective = self._objective(self.predictions, self._penalty(slice(None), self.x))
         self._minimize_over_intercept()
+
+    def project(self, x, at=slice(None)):
+        """Return the point that the constraints allow closest to ``x``, the variables ``at``."""
+        return np.maximum(x, 0.0) if self.positive else x
+
+    def is_free(self, x, at=slice(None)):
+        """Return which of the variables ``at`` are off the kink or bounds of the penalty."""
+        return x != 0
+
+    def prox(self, point, curvature, at):
+        """Return ``argmin_z curvature/2 ||z - point||^2`` plus the l1 part or constraint."""
+        if self.positive:
+            return np.maximum(point - self.l1[at] / curvature, 0.0)
+        return np.sign(point) * np.maximum(np.abs(point) - self.l1[at] / curvature, 0.0)
+
+    def block_table(self, at):
+        """Return the kernel table of the block models: their Hessian has the ridge."""
+        return np.array([self.l1[at], np.zeros_like(self.l1[at])])
 
     def refresh(self):
         """Recompute the predictions, which collect rounding errors."""
@@ -247,9 +263,8 @@ class BlockProblem:
         The gradient of a quadratic moves along, if the columns of its Hessian are at hand.
         """
         indices, gradient = step.block.indices, self._gradient
-        self.x[indices] += step.change
-        if self.positive:  # rounding must not leave the constraint
-            self.x[indices] = np.maximum(self.x[indices], 0.0)
+        # Rounding must not leave the constraint.
+        self.x[indices] = self.project(self.x[indices] + step.change, indices)
         self._set_predictions(step.predictions)
         self.intercept, self.objective = step.intercept, step.objective
         self._minimize_over_intercept()

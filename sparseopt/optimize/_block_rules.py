@@ -65,7 +65,8 @@ class VariableBlocks:
         """The number of variables in the next block."""
         size = self._smallest
         if self._largest_size:
-            size = max(size, min(2 * np.count_nonzero(self.problem.x), self._largest_size))
+            n_free = np.count_nonzero(self.problem.is_free(self.problem.x))
+            size = max(size, min(2 * n_free, self._largest_size))
         return max(1, min(size, self.problem.usable.size))
 
     def _gs(self):
@@ -141,7 +142,8 @@ class VariableBlocks:
         holds all of it, which is what makes the last steps superlinear.
         """
         if not self.problem.is_smooth:
-            settled = (scores == 0) & (self.problem.x[self.problem.usable] != 0)
+            usable = self.problem.usable
+            settled = (scores == 0) & self.problem.is_free(self.problem.x[usable], usable)
             scores = np.where(settled, np.finfo(float).tiny, scores)
         best = _largest_positions(scores, self.block_size)
         return self.problem.block(self.problem.usable[np.sort(best)])

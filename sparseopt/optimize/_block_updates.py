@@ -30,8 +30,10 @@ import math
 import numpy as np
 from scipy import linalg
 
+from sparseopt.optimize._block_bounds import solve_within_bounds
 from sparseopt.optimize._block_model import factorize, solve_semidefinite
 from sparseopt.optimize._kernels import blocks as kernels
+from sparseopt.optimize._penalties import BOX
 
 SUFFICIENT_NEWTON = 1e-10  # shares of the predicted decrease that a line search asks for
 SUFFICIENT = 1e-4
@@ -97,9 +99,7 @@ def backtracking_update(block):
 def _prox_change(block, curvature):
     """Return the change of the block that a (prox-)gradient step makes."""
     moved = block.x - block.gradient / curvature
-    if block.problem.positive:
-        return np.maximum(moved - block.l1 / curvature, 0.0) - block.x
-    return np.sign(moved) * np.maximum(np.abs(moved) - block.l1 / curvature, 0.0) - block.x
+    return block.problem.prox(moved, curvature, block.indices) - block.x
 
 
 def prox_newton_update(block):
@@ -183,7 +183,10 @@ def minimize_model(block, hessian, gradient, start, rounds=MODEL_ROUNDS):
         done = kernels.minimize_block_model(
             hessian, linear, block.problem.code, block.table, new, MODEL_EPOCHS, tolerance
         )
-        exact = _solve_on_support(block, hessian, linear, new)
+        if block.problem.code == BOX:
+            exact = solve_within_bounds(hessian, linear, block.table, new)
+        else:
+            exact = _solve_on_support(block, hessian, linear, new)
         if exact is not None:
             return exact
         if done:
