@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 OURS = "sparseopt"
 TOLERANCES = [10.0 ** (-0.5 * k) for k in range(4, 31)]
-MIN_REPEATS, MAX_REPEATS = 3, 15
+MIN_REPEATS, MAX_REPEATS = 3, 50
 TUNING_SECONDS = 40.0  # after which a solver's tolerance is not tightened any more
 HEADER = f"{'problem':<60} {'peer':<13} {'aim':>5} {'ratio':>9}        accuracy reached"
 
