@@ -81,5 +81,6 @@ plt.show()
 #   the table. That is enough for epochs of coordinate descent, and not for a whole solver: duality
 #   gaps, screening and Newton steps on the support are written for an l1 part and a ridge part,
 #   and the solvers refuse any other penalty by name until they have been taught these. ``Box``
-#   has a code, and only block coordinate descent takes it (``optimize/_block_bounds.py`` is all
-#   that it took); ``GroupL2`` has a prox, and no solver yet.
+#   and ``GroupL2`` are such cases: block coordinate descent takes them, each by a file of its own
+#   (``optimize/_block_bounds.py``, ``optimize/_block_groups.py``) that says how they project, score
+#   and minimise; coordinate descent does not.

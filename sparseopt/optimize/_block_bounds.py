@@ -22,6 +22,8 @@ class BoundedProblem(BlockProblem):
         The bounds.
     """
 
+    has_engine = False
+
     def _set_penalty(self, penalty):
         table = np.repeat(penalty.kernel_table(self.n_features), self.n_classes, axis=1)
         self.code = penalty.kernel_code

@@ -27,6 +27,7 @@ from sparseopt._core import (
 )
 from sparseopt.optimize._block_bounds import BoundedProblem
 from sparseopt.optimize._block_descent import BlockDescent, run
+from sparseopt.optimize._block_groups import GroupedProblem
 from sparseopt.optimize._block_problem import BlockProblem
 from sparseopt.optimize._block_rules import (
     FIXED,
@@ -41,7 +42,7 @@ from sparseopt.optimize._block_rules import (
 from sparseopt.optimize._block_updates import UPDATES
 from sparseopt.optimize._block_working_sets import SupportBlocks, minimizer
 from sparseopt.optimize._losses import MultinomialLoss, SquaredLoss
-from sparseopt.optimize._penalties import BOX, Box, ElasticNet
+from sparseopt.optimize._penalties import Box, ElasticNet, GroupL2
 
 SMOOTH_UPDATES = ("gradient", "matrix", "newton")
 BLOCK_SIZE = 10
@@ -74,7 +75,8 @@ def block_coordinate_descent(
         + \alpha \sum_j w_j \left(\rho |x_j| + \tfrac{1 - \rho}{2} x_j^2\right),
         \qquad x \ge 0 \text{ if the penalty is positive}
 
-    or the loss alone within bounds, :math:`l_j \le x_j \le u_j`.
+    or, in place of the penalty, bounds :math:`l_j \le x_j \le u_j` or the norms of groups,
+    :math:`\alpha \sum_g w_g \|x_g\|_2`.
 
     Parameters
     ----------
@@ -83,8 +85,9 @@ def block_coordinate_descent(
     y : ndarray of shape (n_samples,)
         Target: numbers for ``SquaredLoss`` and ``HuberLoss``, -1 and +1 for
         ``LogisticLoss``, labels 0, 1, ... for ``MultinomialLoss``.
-    penalty : L1, ElasticNet, NonNegative or Box, optional
-        Penalty, possibly with ``positive=True``, or bounds; none by default. Its weights are one a
+    penalty : L1, ElasticNet, NonNegative, Box or GroupL2, optional
+        Penalty, possibly with ``positive=True``, or bounds; none by default. The groups of
+        ``GroupL2`` are the blocks, and the rules for fixed blocks apply. Its weights are one a
         feature, shared by the classes of a multinomial loss.
     loss : SquaredLoss, LogisticLoss, MultinomialLoss or HuberLoss, optional
         The loss; half the mean squared error by default.
@@ -183,6 +186,8 @@ def block_coordinate_descent(
     problem = pose(X, y, loss, penalty, sample_weight, fit_intercept)
     working_sets = _takes_working_sets(problem, partition, selection, update, block_size)
     update = _check_update(update, problem)
+    if isinstance(problem, GroupedProblem):
+        partition = _check_groups(partition, block_size, problem)
     partition = _check_partition(partition, problem)
     block_size, largest = _block_sizes(block_size, selection, update)
     _check_selection(selection, partition, block_size, problem)
@@ -222,10 +227,10 @@ def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
             "block_coordinate_descent needs a loss of bounded curvature: SquaredLoss, "
             f"LogisticLoss, MultinomialLoss or HuberLoss, got {type(loss).__name__}."
         )
-    if penalty is not None and not isinstance(penalty, (ElasticNet, Box)):
+    if penalty is not None and not isinstance(penalty, (ElasticNet, Box, GroupL2)):
         raise ValueError(
-            "block_coordinate_descent needs an L1, ElasticNet, NonNegative or Box penalty or "
-            f"None, got {type(penalty).__name__}."
+            "block_coordinate_descent needs an L1, ElasticNet, NonNegative, Box or GroupL2 "
+            f"penalty or None, got {type(penalty).__name__}."
         )
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
     if np.iscomplexobj(X):
@@ -238,7 +243,8 @@ def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
             raise ValueError("y must hold at least two classes for MultinomialLoss, got one.")
     if sample_weight is not None:
         sample_weight = sample_weight.astype(np.float64)
-    kind = BoundedProblem if isinstance(penalty, Box) else BlockProblem
+    kinds = {Box: BoundedProblem, GroupL2: GroupedProblem}
+    kind = kinds.get(type(penalty), BlockProblem)
     return kind(X, y, loss, penalty, sample_weight, n_classes, fit_intercept)
 
 
@@ -261,7 +267,7 @@ def _has_costs(problem):
 
     Constraints without a cost let in too many variables at once.
     """
-    if problem.is_smooth or problem.code == BOX:
+    if problem.is_smooth or not problem.has_engine:
         return False
     return not problem.positive or bool(np.all(problem.l1[problem.usable] > 0))
 
@@ -275,20 +281,35 @@ def _check_update(update, problem):
         raise ValueError(f"update must be 'auto' or one of {list(UPDATES)}, got {update!r}.")
     if update in SMOOTH_UPDATES and not problem.is_smooth:
         raise ValueError(
-            f"update={update!r} cannot be combined with an l1 penalty, positive=True or bounds: "
-            "take 'prox-gradient', 'prox-newton' or 'tmp'."
+            f"update={update!r} cannot be combined with an l1 penalty, positive=True, bounds or "
+            "groups: take 'prox-gradient', 'prox-newton' or 'tmp'."
         )
     if update == "tmp" and problem.is_smooth:
         raise ValueError(
             "update='tmp' cannot be combined with a smooth objective, which leaves nothing to "
             "project: take 'newton'."
         )
-    if update == "tmp" and problem.code == BOX:
+    if update == "tmp" and not problem.has_engine:
         raise ValueError(
-            "update='tmp' cannot be combined with bounds, which have no orthant to stay in: take "
-            "'prox-newton'."
+            "update='tmp' cannot be combined with bounds or groups, which have no orthant to "
+            "stay in: take 'prox-newton'."
         )
     return update
+
+
+def _check_groups(partition, block_size, problem):
+    """Return the groups as the partition, if no other is asked for."""
+    if not (isinstance(partition, str) and partition == "variable"):
+        raise ValueError(
+            f"partition={partition!r} cannot be combined with GroupL2, whose groups are the "
+            "blocks: leave it out."
+        )
+    if block_size != "auto":
+        raise ValueError(
+            f"block_size={block_size!r} cannot be combined with GroupL2, whose groups are the "
+            "blocks: leave it out."
+        )
+    return problem.groups
 
 
 def _check_partition(partition, problem):
@@ -322,8 +343,8 @@ def _check_selection(selection, partition, block_size, problem):
         )
     if selection == "gsq-iht" and not problem.is_smooth:
         raise ValueError(
-            "selection='gsq-iht' cannot be combined with an l1 penalty, positive=True or bounds: "
-            "take 'gsq'."
+            "selection='gsq-iht' cannot be combined with an l1 penalty, positive=True, bounds or "
+            "groups: take 'gsq'."
         )
     if selection == "mi":
         _check_enumeration(is_variable, block_size, problem)

@@ -176,13 +176,9 @@ class Block:
         """Return the penalty of the block at ``x``, ridge included."""
         return self.problem._penalty(self.indices, x)
 
-    def l1_change(self, new):
+    def cost_change(self, new):
         """Return by how much the l1 part grows from the current point to ``new``."""
-        sign = np.where(self.x != 0, np.sign(self.x), np.sign(new))
-        crossing = sign * new < 0
-        return float(
-            self.l1 @ np.where(crossing, np.abs(new) - np.abs(self.x), sign * (new - self.x))
-        )
+        return self.problem.cost_change(self, new)
 
     def step(self, d, image=None, shift=None):
         """Return the :class:`Step` that changes the block by ``d``.

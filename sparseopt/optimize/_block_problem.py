@@ -80,6 +80,8 @@ class BlockProblem:
         Whether the gradient is free of the rounding errors of earlier steps.
     """
 
+    has_engine = True  # the coordinate descent engine solves the same problem
+
     def __init__(
         self, X, y, loss, penalty=None, sample_weight=None, n_classes=None, fit_intercept=False
     ):
@@ -150,6 +152,12 @@ class BlockProblem:
     def block_table(self, at):
         """Return the kernel table of the block models: their Hessian has the ridge."""
         return np.array([self.l1[at], np.zeros_like(self.l1[at])])
+
+    def cost_change(self, block, new):
+        """Return by how much the l1 part of a block grows from the current point to ``new``."""
+        sign = np.where(block.x != 0, np.sign(block.x), np.sign(new))
+        grown = np.where(sign * new < 0, np.abs(new) - np.abs(block.x), sign * (new - block.x))
+        return float(block.l1 @ grown)
 
     def refresh(self):
         """Recompute the predictions, which collect rounding errors."""

@@ -226,7 +226,7 @@ class FixedBlocks:
         block = self.problem.block(self.blocks[position])
         hessian = self._bounds[position]
         d = minimize_model(block, hessian, block.gradient, block.x) - block.x
-        return -float(block.gradient @ d + 0.5 * d @ hessian @ d) - block.l1_change(block.x + d)
+        return -float(block.gradient @ d + 0.5 * d @ hessian @ d) - block.cost_change(block.x + d)
 
     def _sums(self, scores):
         return np.add.reduceat(scores[self._order], self._starts)

@@ -31,6 +31,7 @@ import numpy as np
 from scipy import linalg
 
 from sparseopt.optimize._block_bounds import solve_within_bounds
+from sparseopt.optimize._block_groups import GroupedProblem
 from sparseopt.optimize._block_model import factorize, solve_semidefinite
 from sparseopt.optimize._kernels import blocks as kernels
 from sparseopt.optimize._penalties import BOX
@@ -88,7 +89,7 @@ def backtracking_update(block):
     while True:
         change = _prox_change(block, curvature)
         step = block.step(change)
-        slope = float(block.gradient @ change) + block.l1_change(block.x + change)
+        slope = float(block.gradient @ change) + block.cost_change(block.x + change)
         model = problem.objective + slope + 0.5 * curvature * float(change @ change)
         if step.objective <= model + _rounding(problem.objective):
             estimates[block.indices] = curvature
@@ -106,7 +107,7 @@ def prox_newton_update(block):
     """Minimise the quadratic model plus the penalty, then search along the line."""
     hessian = block.model_hessian()
     direction = minimize_model(block, hessian, block.gradient, block.x) - block.x
-    slope = float(block.gradient @ direction) + block.l1_change(block.x + direction)
+    slope = float(block.gradient @ direction) + block.cost_change(block.x + direction)
     if not slope < 0:
         return prox_gradient_update(block)
     image, shift = block.model_image(direction)
@@ -176,6 +177,8 @@ def minimize_model(block, hessian, gradient, start, rounds=MODEL_ROUNDS):
     effort.
     """
     linear = hessian @ block.x - gradient
+    if isinstance(block.problem, GroupedProblem):
+        return block.problem.minimize_model(block, hessian, linear)
     scale = float(np.max(np.diagonal(hessian), initial=0.0))
     new = start.copy()
     tolerance = 1e-15 * float(np.max(np.abs(linear), initial=0.0)) / math.sqrt(scale or 1.0)

@@ -343,7 +343,7 @@ class GroupL2:
         """Return the penalty of ``x``; inf where an excluded group is not zero."""
         norms = self.group_norms(x)
         present = norms != 0
-        return float(self._strengths()[present] @ norms[present])
+        return float(self.strengths[present] @ norms[present])
 
     def prox(self, x, step):
         r"""Return :math:`\arg\min_z \|z - x\|^2/2 + \mathrm{step}\cdot\mathrm{penalty}(z)`."""
@@ -357,7 +357,7 @@ class GroupL2:
         excluded group is not zero.
         """
         x, gradient = self._checked(x), self._checked(gradient, "gradient")
-        norms, strengths = self.group_norms(x), self._strengths()
+        norms, strengths = self.group_norms(x), self.strengths
         present = norms != 0
         forbidden = present & np.isinf(strengths)
         direction = x / np.where(present, norms, 1)[self.groups]
@@ -385,13 +385,15 @@ class GroupL2:
             raise ValueError(f"{name} must have shape {self.groups.shape}, got {x.shape}.")
         return x
 
-    def _strengths(self):
+    @property
+    def strengths(self):
+        """What the norm of each group is multiplied by, shape (n_groups,)."""
         finite = np.isfinite(self.weights)
         return np.where(finite, self.alpha * np.where(finite, self.weights, 0), np.inf)
 
     def _shrinkage(self, norms, step):
         """Return by which factor the prox of each group shrinks a vector of that norm."""
-        strengths = self._strengths()
+        strengths = self.strengths
         excluded = np.isinf(strengths)  # also by a step of zero
         limit = np.where(excluded, np.inf, step * np.where(excluded, 0, strengths))
         kept = norms > limit

@@ -373,8 +373,16 @@ def test_bad_data_is_refused():
     for bad in (-1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="alpha must be finite and >= 0"):
             block_coordinate_descent(X, y, L1(bad))
-    with pytest.raises(ValueError, match="got GroupL2"):
-        block_coordinate_descent(X, y, GroupL2(np.arange(20) // 2, 0.1))
+    with pytest.raises(ValueError, match="GroupL2 penalty or None, got str"):
+        block_coordinate_descent(X, y, "l1")
+    pairs = GroupL2(np.arange(20) // 2, 0.1)
+    for options in ({"partition": "order"}, {"block_size": 5}, {"update": "tmp"}):
+        with pytest.raises(ValueError, match=f"{next(iter(options))}=.* cannot be combined with"):
+            block_coordinate_descent(X, y, pairs, **options)
+    with pytest.raises(ValueError, match="'gsq-iht' cannot be combined with fixed blocks"):
+        block_coordinate_descent(X, y, pairs, selection="gsq-iht")
+    with pytest.raises(ValueError, match=r"groups must have shape \(20,\)"):
+        block_coordinate_descent(X, y, GroupL2([0, 0, 1], 0.1))
     with pytest.raises(ValueError, match="at least two classes"):
         block_coordinate_descent(X, np.zeros(60), loss=MultinomialLoss())
     with pytest.raises(ValueError, match="sample_weight must be finite and >= 0"):

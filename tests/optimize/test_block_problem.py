@@ -170,7 +170,7 @@ def test_change_of_the_l1_part():
     block = problem.block(np.arange(7))
     new = np.array([2.0, 1.0, 0.0, -1.0, 0.0, -1.5, -0.5])
     expected = 0.3 * (np.abs(new).sum() - np.abs(problem.x).sum())
-    assert block.l1_change(new) == pytest.approx(expected, rel=1e-12)
+    assert block.cost_change(new) == pytest.approx(expected, rel=1e-12)
 
 
 def test_empty_columns_and_excluded_features_never_move():
