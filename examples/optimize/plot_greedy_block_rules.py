@@ -11,18 +11,12 @@ columns of the design have very different scales, as raw features do.
 import warnings
 
 import matplotlib.pyplot as plt
-import numpy as np
-from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
+from sparseopt.datasets import make_badly_scaled_regression
 from sparseopt.optimize import block_coordinate_descent
 
-rng = np.random.default_rng(0)
-n_samples, n_features = 400, 3000
-X = (rng.standard_normal((n_samples, n_features)) + 1) * 10 * rng.standard_normal(n_features)
-X = sparse.csc_array(X * (rng.random(X.shape) < 10 * np.log(n_samples) / n_samples))
-coef = rng.standard_normal(n_features) * (rng.random(n_features) < 0.1)
-target = X @ coef + rng.standard_normal(n_samples)
+X, target = make_badly_scaled_regression(400, 3000, random_state=0)
 
 # %%
 # Variable blocks may hold any five variables; fixed blocks come from a partition that was made
