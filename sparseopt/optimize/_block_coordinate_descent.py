@@ -44,6 +44,8 @@ from sparseopt.optimize._block_working_sets import SupportBlocks, minimizer
 from sparseopt.optimize._losses import MultinomialLoss, SquaredLoss
 from sparseopt.optimize._penalties import Box, ElasticNet, GroupL2
 
+BOUND_UPDATES = ("gradient", "matrix", "prox-gradient")
+BOUND_SELECTIONS = ("gsl", "gsq", "gsq-iht")
 SMOOTH_UPDATES = ("gradient", "matrix", "newton")
 BLOCK_SIZE = 10
 LARGEST_BLOCK = 500
@@ -84,13 +86,16 @@ def block_coordinate_descent(
         Real design. The arithmetic is in double precision.
     y : ndarray of shape (n_samples,)
         Target: numbers for ``SquaredLoss`` and ``HuberLoss``, -1 and +1 for
-        ``LogisticLoss``, labels 0, 1, ... for ``MultinomialLoss``.
+        ``LogisticLoss``, labels 0, 1, ... for ``MultinomialLoss``, numbers >= 0 for
+        ``PoissonLoss``.
     penalty : L1, ElasticNet, NonNegative, Box or GroupL2, optional
         Penalty, possibly with ``positive=True``, or bounds; none by default. The groups of
         ``GroupL2`` are the blocks, and the rules for fixed blocks apply. Its weights are one a
         feature, shared by the classes of a multinomial loss.
-    loss : SquaredLoss, LogisticLoss, MultinomialLoss or HuberLoss, optional
-        The loss; half the mean squared error by default.
+    loss : SquaredLoss, LogisticLoss, MultinomialLoss, HuberLoss or PoissonLoss, optional
+        The loss; half the mean squared error by default. ``PoissonLoss``, whose curvature
+        has no bound, goes with the updates that search along a line and, of the greedy
+        selections, with ``"gs"`` and ``"gsd"``, which then promise nothing.
     sample_weight : ndarray of shape (n_samples,), optional
         Row weights :math:`s_i \ge 0`.
     fit_intercept : bool, default=False
@@ -220,12 +225,7 @@ def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
     if curvature is None or not {"value", "gradient", "hessian_diagonal"} <= operations:
         raise ValueError(
             f"block_coordinate_descent cannot minimise {loss!r}: loss must be SquaredLoss, "
-            "LogisticLoss, MultinomialLoss or HuberLoss."
-        )
-    if not math.isfinite(curvature):
-        raise ValueError(
-            "block_coordinate_descent needs a loss of bounded curvature: SquaredLoss, "
-            f"LogisticLoss, MultinomialLoss or HuberLoss, got {type(loss).__name__}."
+            "LogisticLoss, MultinomialLoss, HuberLoss or PoissonLoss."
         )
     if penalty is not None and not isinstance(penalty, (ElasticNet, Box, GroupL2)):
         raise ValueError(
@@ -279,6 +279,11 @@ def _check_update(update, problem):
         return "matrix" if problem.is_quadratic else "newton"
     if not isinstance(update, str) or update not in UPDATES:
         raise ValueError(f"update must be 'auto' or one of {list(UPDATES)}, got {update!r}.")
+    if update in BOUND_UPDATES and not problem.is_bounded:
+        raise ValueError(
+            f"update={update!r} cannot be combined with {type(problem.loss).__name__}, whose "
+            "curvature has no bound: take 'newton', 'prox-newton', 'tmp' or 'backtracking'."
+        )
     if update in SMOOTH_UPDATES and not problem.is_smooth:
         raise ValueError(
             f"update={update!r} cannot be combined with an l1 penalty, positive=True, bounds or "
@@ -340,6 +345,11 @@ def _check_selection(selection, partition, block_size, problem):
         raise ValueError(
             f"selection={selection!r} cannot be combined with {kind} blocks: {hint}. The rules "
             f"for {kind} blocks are {list(rules)}."
+        )
+    if selection in BOUND_SELECTIONS and not problem.is_bounded:
+        raise ValueError(
+            f"selection={selection!r} cannot be combined with {type(problem.loss).__name__}, "
+            "whose curvature has no bound: take 'gsd'."
         )
     if selection == "gsq-iht" and not problem.is_smooth:
         raise ValueError(

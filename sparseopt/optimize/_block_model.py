@@ -84,7 +84,7 @@ class Block:
             count = min(problem.n_classes, np.unique(self.classes).size + 1)
             gram *= 0.5 * ((self.classes[:, None] == self.classes) - 1.0 / count)
         else:
-            gram *= problem.loss.curvature
+            gram *= problem.curvature
         gram[np.diag_indices_from(gram)] += self.ridge
         return gram
 

@@ -17,6 +17,9 @@ and for k classes, x (n_features, k) flattened with index ``feature * k + class`
 
 The ridge term counts as part of the smooth function: it adds to every diagonal.
 
+A Poisson loss has no such c. The mean curvature at the best constant model stands in for it as
+a scale of scores, and what relies on the bound is not available (``is_bounded``).
+
 With ``fit_intercept``, ``z = A x + b`` and f is the minimum over b, one intercept a class,
 which is not penalised. Then ``f`` still has the gradient ``A' (slopes)``, and the bounds hold
 with columns from which their means, weighted by s, are subtracted.
@@ -26,6 +29,7 @@ JMLR 23(131).
 """
 
 import functools
+import math
 
 import numpy as np
 from scipy import sparse
@@ -35,7 +39,7 @@ from sparseopt.optimize._block_columns import BoundColumns
 from sparseopt.optimize._block_model import Block
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._kernels import blocks as kernels
-from sparseopt.optimize._losses import HuberLoss, MultinomialLoss
+from sparseopt.optimize._losses import HuberLoss, MultinomialLoss, PoissonLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 
 LEAST_CURVATURE = 1e-3  # share of the bound
@@ -106,7 +110,10 @@ class BlockProblem:
         else:
             squares = _weighted_squares(self.matrix, self.shares)
         norms = np.repeat(squares, self.n_classes)
-        self.lipschitz = loss.lipschitz(norms, 1.0) + self.ridge
+        self.is_bounded = math.isfinite(loss.curvature)
+        self.curvature = loss.curvature if self.is_bounded else self._typical_curvature()
+        smooth = loss.lipschitz(norms, 1.0) if self.is_bounded else self.curvature * norms
+        self.lipschitz = smooth + self.ridge
         self.curvature_estimates = self.lipschitz.copy()
         self.usable = np.flatnonzero((self.lipschitz > 0) & np.isfinite(self.l1))
         self._bound_columns = BoundColumns(self)
@@ -120,6 +127,11 @@ class BlockProblem:
         self.l1, self.ridge = table
         self.positive = self.code == NONNEGATIVE_ELASTIC_NET
         self.is_smooth = not self.positive and not np.any(self.l1[np.isfinite(self.l1)])
+
+    def _typical_curvature(self):
+        """Return the mean second derivative at the best constant model."""
+        constant = np.full(self.n_samples, self.intercept)
+        return float(np.sum(self.loss.hessian_diagonal(self.y, constant, self.sample_weight)))
 
     @property
     def is_quadratic(self):
@@ -230,8 +242,10 @@ class BlockProblem:
                 return
             hessian = self.intercept_hessian(self.model_curvatures)
             newton = -np.linalg.pinv(hessian, hermitian=True) @ slopes
+            if isinstance(self.loss, PoissonLoss):  # exactly, where Newton may go too far
+                newton = -np.log1p(slopes / (self.shares @ self.y))
             if not self._shift_intercept(newton, slopes):
-                if not self._shift_intercept(-slopes / self.loss.curvature, slopes):
+                if not self._shift_intercept(-slopes / self.curvature, slopes):
                     return  # rounding forbids more
 
     def _shift_intercept(self, change, slopes):
@@ -344,7 +358,7 @@ class BlockProblem:
         out[:] = 0.0
         total = kernels.bound_column(
             column.data, column.indices, column.indptr, rows.data, rows.indices, rows.indptr,
-            self.loss.curvature * self.shares, index, out,
+            self.curvature * self.shares, index, out,
         )  # fmt: skip
         if self.fit_intercept:
             out -= total * self.means
@@ -370,7 +384,7 @@ class BlockProblem:
     def _bound_times(self, z):
         if self.multinomial:
             return 0.5 * self.shares[:, None] * (z - z.mean(axis=1, keepdims=True))
-        return self.loss.curvature * self.shares * z
+        return self.curvature * self.shares * z
 
     @functools.cached_property
     def largest_curvature(self):

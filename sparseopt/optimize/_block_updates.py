@@ -18,8 +18,8 @@ bound on the Hessian block, L_b its largest eigenvalue and h the l1 part or the 
                     the orthant
 
 A rule whose line search finds no decrease falls back on the (prox-)gradient step, which
-has one by construction. Where Newton's system has no solution, newton falls back on matrix
-and tmp on prox-newton.
+has one by construction (on backtracking, where no bound exists). Where Newton's system has
+no solution, newton falls back on matrix and tmp on prox-newton.
 
 Nutini, Laradji, Schmidt (2022), JMLR 23(131); Bertsekas (1982), Projected Newton methods for
 optimization problems with simple constraints, SIAM J. Control Optim. 20(2).
@@ -59,10 +59,10 @@ def newton_update(block):
     """Step along Newton's direction, shortened by polynomial interpolation if need be."""
     direction = _newton_direction(block.model_hessian(), block.gradient)
     if direction is None:
-        return matrix_update(block)
+        return matrix_update(block) if block.problem.is_bounded else backtracking_update(block)
     slope = float(block.gradient @ direction)
     if not slope < 0:
-        return gradient_update(block)
+        return _safe_update(block)
     image, shift = block.model_image(direction)
     start = block.problem.objective
     trials: list[tuple[float, float]] = []
@@ -73,7 +73,7 @@ def newton_update(block):
             return step
         trials.append((length, step.objective - start))
         length = _interpolate(trials, slope)
-    return gradient_update(block)
+    return _safe_update(block)
 
 
 def prox_gradient_update(block):
@@ -109,7 +109,7 @@ def prox_newton_update(block):
     direction = minimize_model(block, hessian, block.gradient, block.x) - block.x
     slope = float(block.gradient @ direction) + block.cost_change(block.x + direction)
     if not slope < 0:
-        return prox_gradient_update(block)
+        return _safe_update(block)
     image, shift = block.model_image(direction)
     start = block.problem.objective
     length = 1.0
@@ -118,7 +118,7 @@ def prox_newton_update(block):
         if step.objective <= start + SUFFICIENT * length * slope + _rounding(start):
             return step
         length *= 0.5
-    return prox_gradient_update(block)
+    return _safe_update(block)
 
 
 def two_metric_update(block):
@@ -154,7 +154,12 @@ def two_metric_update(block):
         if step.objective <= start + SUFFICIENT * decrease + _rounding(start):
             return step
         length *= 0.5
-    return prox_gradient_update(block)
+    return _safe_update(block)
+
+
+def _safe_update(block):
+    """Take the (prox-)gradient step, which decreases the objective in any case."""
+    return prox_gradient_update(block) if block.problem.is_bounded else backtracking_update(block)
 
 
 UPDATES = {

@@ -341,7 +341,7 @@ def test_zero_target_needs_no_step():
         ({"update": "matrix", "penalty": NonNegative()}, "update='matrix' cannot be combined"),
         ({"update": "tmp"}, "update='tmp' cannot be combined with a smooth objective"),
         ({"selection": "mi"}, "selection='mi' enumerates.*184756 blocks"),
-        ({"loss": PoissonLoss()}, "bounded curvature.*PoissonLoss"),
+        ({"loss": PoissonLoss()}, "y must be >= 0 for PoissonLoss"),
         ({"loss": "squared"}, "cannot minimise 'squared': loss must be"),
         ({"loss": GraphQuadratic(np.eye(2), np.ones(2))}, "cannot minimise .*GraphQuadratic"),
         ({"penalty": Box(0.0, 1.0), "update": "newton"}, "update='newton' cannot be combined"),

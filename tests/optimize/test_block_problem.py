@@ -10,7 +10,6 @@ from sparseopt.optimize import (
     HuberLoss,
     LogisticLoss,
     MultinomialLoss,
-    PoissonLoss,
     SquaredLoss,
 )
 from sparseopt.optimize._block_coordinate_descent import pose
@@ -192,8 +191,3 @@ def test_singular_systems_get_the_least_norm_solution():
     values, vectors = spectrum(H)
     assert values.shape == (3,)
     np.testing.assert_allclose(vectors * values @ vectors.T, H, atol=1e-12)
-
-
-def test_losses_without_bounded_curvature_are_refused():
-    with pytest.raises(ValueError, match="PoissonLoss"):
-        pose(np.eye(3), np.ones(3), PoissonLoss(), None, None)
