@@ -30,10 +30,13 @@ def main():
     for contest in contests:
         if options.only not in ("", contest.folder):
             continue
-        if isinstance(contest, Measurement):
-            lines = [contest.line()]
-        else:
-            lines = report(contest, hold(contest, folder, options.seconds))
+        try:
+            if isinstance(contest, Measurement):
+                lines = [contest.line()]
+            else:
+                lines = report(contest, hold(contest, folder, options.seconds))
+        except Exception as error:  # the other rows are still of interest
+            lines = [f"{contest.problem:<60} FAILED: {error!r}"]
         print("\n".join(lines), flush=True)
 
 
