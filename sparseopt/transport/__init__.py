@@ -7,6 +7,7 @@ from sparseopt.transport._pairwise import pairwise_sinkhorn
 from sparseopt.transport._result import OTResult
 from sparseopt.transport._sinkhorn import sinkhorn, sinkhorn_newton_sparse
 from sparseopt.transport._sinkhorn_transport import SinkhornTransport
+from sparseopt.transport._unbalanced import sinkhorn_unbalanced
 
 __all__ = [
     "OTKernel",
@@ -16,5 +17,6 @@ __all__ = [
     "sinkhorn",
     "sinkhorn_divergence",
     "sinkhorn_newton_sparse",
+    "sinkhorn_unbalanced",
     "wasserstein_distance",
 ]

@@ -156,6 +156,8 @@ def pairwise_sinkhorn(
         distances -= (own[:, None] + other) / 2
         if same:
             np.fill_diagonal(distances, 0.0)
+    elif kind == "value":
+        distances -= problem.eps * np.log(mass)  # of KL(P | a b') with masses of that sum
     problem.warn_once()
     return (distances * mass).astype(dtype)
 

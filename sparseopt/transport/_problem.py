@@ -172,8 +172,8 @@ def _as_matrix(values, name, *, allow_infinity=False):
 
 def check_masses(a, b, shape, *, normalize=False):
     """Return two histograms as float64 arrays with the same total."""
-    a = _check_histogram(a, shape[0], "a", "rows", shape)
-    b = _check_histogram(b, shape[1], "b", "columns", shape)
+    a = check_histogram(a, shape[0], "a", "rows", shape)
+    b = check_histogram(b, shape[1], "b", "columns", shape)
     total_a, total_b = a.sum(), b.sum()
     if normalize:
         return a / total_a, b / total_b
@@ -185,7 +185,7 @@ def check_masses(a, b, shape, *, normalize=False):
     return a, b * (total_a / total_b)
 
 
-def _check_histogram(mass, size, name, side, shape):
+def check_histogram(mass, size, name, side, shape):
     if mass is None:
         return np.full(size, 1.0 / size)
     try:

@@ -153,8 +153,8 @@ def sinkhorn(
     array([[0.25, 0.25],
            [0.  , 0.5 ]])
     """
-    options = _check_options(solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsity)
-    dtype = _result_dtype(dtype, a, b, C, X, Y)
+    options = check_options(solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsity)
+    dtype = result_dtype(dtype, a, b, C, X, Y)
     cost = check_cost(C, X, Y, metric)
     a, b = check_masses(a, b, cost.shape, normalize=normalize)
     eps = check_reg(reg, reg_scale, cost)
@@ -170,7 +170,7 @@ def sinkhorn(
     if init is None:
         y = eps * np.log(q)
     else:
-        y = _check_init(init, cost.shape)[1][columns] + eps * np.log(q)
+        y = check_init(init, cost.shape)[1][columns] + eps * np.log(q)
         if eps_scaling == "auto":
             options["eps_scaling"] = False
     state = TransportSteps(
@@ -236,19 +236,12 @@ def _finish(cost, a, b, eps, state, run, dtype):
     f = f - state.dual.eps * math.log(mass)
     shift = (b @ g - a @ f) / (2 * mass)
     f, g = f + shift, g - shift
-    row_sums, column_sums, linear = _plan_sums(cost, a, b, f, g, eps, state.n_jobs)
+    row_sums, column_sums, linear = plan_sums(cost, a, b, f, g, eps, state.n_jobs)
     kl = (row_sums @ f + column_sums @ g - linear) / eps
     log_a, log_b = (np.log(np.where(mass > 0, mass, 1.0)) for mass in (a, b))
     entropy = kl + row_sums @ log_a + column_sums @ log_b
     value = float(a @ f + b @ g)
     error = (float(np.sum(np.abs(row_sums - a))), float(np.sum(np.abs(column_sums - b))))
-    history = dict(run.history)
-    names = ("reg", "n_sweeps", "n_newton", "n_kept")
-    columns = np.array(state.trace[: len(history["time"])], dtype=float).reshape(-1, len(names)).T
-    history |= {
-        name: column if name == "reg" else column.astype(int)
-        for name, column in zip(names, columns, strict=True)
-    }
     return OTResult(
         cost,
         (f, g),
@@ -272,7 +265,7 @@ def _finish(cost, a, b, eps, state, run, dtype):
         n_sweeps=state.n_sweeps,
         n_newton=state.n_newton,
         n_cg=state.n_cg,
-        history=history,
+        history=run.history | state.trace_columns(len(run.history["time"])),
     )
 
 
@@ -297,7 +290,7 @@ def _potentials(cost, a, b, eps, point, n_jobs):
     return f, g
 
 
-def _plan_sums(cost, a, b, f, g, eps, n_jobs):
+def plan_sums(cost, a, b, f, g, eps, n_jobs):
     """Return row sums, column sums and cost of the plan."""
     with np.errstate(divide="ignore"):
         x, y = f + eps * np.log(a), g + eps * np.log(b)
@@ -312,7 +305,7 @@ def _plan_sums(cost, a, b, f, g, eps, n_jobs):
     return row_sums, column_sums, row_costs.sum()
 
 
-def _check_options(solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsity):
+def check_options(solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsity):
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {SOLVERS}, got {solver!r}.")
     if not (isinstance(tol, numbers.Real) and tol > 0):
@@ -336,7 +329,7 @@ def _check_options(solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsi
     }
 
 
-def _check_init(init, shape):
+def check_init(init, shape):
     try:
         f, g = (np.asarray(potential, dtype=np.float64) for potential in init)
     except (TypeError, ValueError) as error:
@@ -351,7 +344,7 @@ def _check_init(init, shape):
     return f, g
 
 
-def _result_dtype(dtype, *arrays):
+def result_dtype(dtype, *arrays):
     if dtype is not None:
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):

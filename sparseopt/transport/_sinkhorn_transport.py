@@ -126,7 +126,7 @@ class SinkhornTransport(
     >>> import numpy as np
     >>> from sparseopt.transport import SinkhornTransport
     >>> X = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 0.0]])
-    >>> model = SinkhornTransport(reg=0.01, X_target=X + [10.0, 0.0]).fit(X)
+    >>> model = SinkhornTransport(reg=0.001, X_target=X + [10.0, 0.0]).fit(X)
     >>> model.transform(X).round(2)
     array([[10.,  0.],
            [11.,  1.],

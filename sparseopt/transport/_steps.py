@@ -40,6 +40,8 @@ class TransportSteps:
         As :func:`sinkhorn` has them.
     """
 
+    may_scale = True  # whether sweeps may scale a stored plan
+
     def __init__(
         self, cost, a, b, eps, y, *, solver, tol, max_iter, warm_start_sweeps, eps_scaling,
         sparsity, every_sweep, n_jobs,
@@ -88,9 +90,18 @@ class TransportSteps:
     def result_point(self):
         """Return the best point at the regularisation that was asked for."""
         if self.best is None:  # the run ended at a larger one
-            self.dual = SemiDual(self.cost, self.a, self.b, self.regs[-1], self.n_jobs)
+            self.dual = self._dual_function(self.regs[-1])
             self.best = self.dual.evaluate(self.point.y)
         return self.best
+
+    def trace_columns(self, length):
+        """Return what belongs to the first reports, as the columns of a history."""
+        names = ("reg", "n_sweeps", "n_newton", "n_kept")
+        columns = np.array(self.trace[:length], dtype=float).reshape(-1, len(names)).T
+        return {
+            name: column if name == "reg" else column.astype(int)
+            for name, column in zip(names, columns, strict=True)
+        }
 
     def step(self, state=None):
         """Run a few sweeps or one Newton step, and enter the next stage if this one is done."""
@@ -104,11 +115,14 @@ class TransportSteps:
             self._begin_stage(self.point.y)
         return self.progress(max(1, self.n_iter - before))
 
+    def _dual_function(self, eps):
+        return SemiDual(self.cost, self.a, self.b, eps, self.n_jobs)
+
     def _begin_stage(self, y):
-        self.dual = SemiDual(self.cost, self.a, self.b, self.regs[self.stage], self.n_jobs)
+        self.dual = self._dual_function(self.regs[self.stage])
         self.newton, self.since_best, self.n_kept, self.sweeps_here = None, 0, 0, 1
         self.factors = None
-        if self.plan.size:
+        if self.plan.size and self.may_scale:
             self.factors = ScalingSweeps(self.dual, y, self.plan, self._stage_tol())
             self.point = self.factors.point
         else:
