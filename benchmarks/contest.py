@@ -145,6 +145,9 @@ def hold(contest, folder, seconds):
     with threadpool_limits(limits=1):
         entrants = []
         for name in (contest.ours, *contest.peers, *contest.others):
+            if name != contest.ours and not solvers[name].is_installed():
+                print(f"    {name} is not installed and takes no part in: {contest.problem}")
+                continue
             entrants.append(Entrant(solvers[name].get_instance(), objective))
             entrants[-1].tune(contest.accuracy)
         spent = 0.0
