@@ -190,8 +190,8 @@ def sinkhorn_unbalanced(
     Notes
     -----
     At the optimum ``P 1 = a exp(-f / reg_m)``. POT's ``ot.solve(..., reg_type="KL",
-    unbalanced=reg_m)`` has the same plan and ``value``; OTT's ``tau_a`` is
-    ``reg_m / (reg_m + reg)``.
+    unbalanced=reg_m)`` has the same plan. OTT's unbalanced plan is another one: its entropy is
+    not relative to ``a b'``.
 
     References
     ----------
