@@ -1,5 +1,6 @@
 """Sphinx configuration. The build needs no network."""
 
+import inspect
 import os
 import re
 import warnings
@@ -48,6 +49,8 @@ def _skip_members_of_others(app, what, name, obj, skip, options):
     module = getattr(obj, "__module__", None)
     if what == "class" and module is not None and not module.startswith("sparseopt"):
         return True
+    if what == "class" and (inspect.isbuiltin(obj) or inspect.ismethoddescriptor(obj)):
+        return True  # of dict, from which results of solvers inherit
     return None
 
 

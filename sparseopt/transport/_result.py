@@ -17,6 +17,15 @@ class OTResult(OptimizeResult):
     they are shifted so that ``a @ f == b @ g``. On bins without mass they are extended by
     the condition that holds on the others, and the plan is zero.
 
+    Parameters
+    ----------
+    cost : Cost
+        The costs; solvers make results, users need not.
+    potentials : tuple of (ndarray of shape (n,), ndarray of shape (m,))
+        In float64.
+    **fields
+        The other attributes, and ``dtype``, that of ``f`` and ``g``.
+
     Attributes
     ----------
     f, g : ndarray of shape (n,) and (m,)

@@ -47,6 +47,11 @@ class UnbalancedOTResult(OTResult):
 
     Has the attributes and methods of :class:`OTResult`, with these differences.
 
+    Parameters
+    ----------
+    cost, potentials, **fields
+        As :class:`OTResult` has them.
+
     Attributes
     ----------
     value : float
