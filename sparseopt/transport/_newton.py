@@ -22,6 +22,7 @@ FORCING = 0.01  # dropped mass, relative to the gradient
 SUFFICIENT = 1e-4  # share of the predicted increase that the line search asks for
 LARGEST_GROWTH = 50.0  # of an exponent in one step
 HALVINGS = 20
+TINY = 1e-100
 ROUNDING = 1e-12  # relative change of the objective that may be rounding error
 SMALLEST_SHIFT, LARGEST_SHIFT = 1e-3, 1e6
 CG_ITERATIONS = 500
@@ -137,7 +138,7 @@ class NewtonSteps:
 
     def _search(self, dy, slope):
         dual, old = self.dual, self.point
-        length = min(1.0, LARGEST_GROWTH * dual.eps / float(np.ptp(dy)))
+        length = min(1.0, LARGEST_GROWTH * dual.eps / max(float(np.ptp(dy)), TINY))
         for _ in range(HALVINGS):
             new = dual.evaluate(old.y + length * dy, self.plan)
             gain = new.objective - old.objective

@@ -15,8 +15,10 @@ of g whose Newton system is that of balanced transport with larger diagonals,
 and positive definite: there is no constant to shift between the potentials.
 
 References: Chizat, Peyré, Schmitzer, Vialard (2018), Scaling algorithms for unbalanced optimal
-transport problems, Math. Comp. 87; Tang, Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao,
-Ying (2024), Accelerating Sinkhorn algorithm with sparse Newton iterations, ICLR.
+transport problems, Math. Comp. 87; Séjourné, Vialard, Peyré (2022), Faster unbalanced optimal
+transport: translation invariant Sinkhorn and 1-D Frank-Wolfe, AISTATS; Tang,
+Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao, Ying (2024), Accelerating Sinkhorn algorithm
+with sparse Newton iterations, ICLR.
 """
 
 import math
@@ -40,6 +42,8 @@ from sparseopt.transport._sinkhorn import check_init, check_options, plan_sums, 
 from sparseopt.transport._steps import TransportSteps
 
 SWEEPS_BEFORE_NEWTON = 10
+SMALLEST_SUM = 1e-290
+SMALL_TRANSLATION = 0.1  # change of the mass, relative to the error, that is not worth a pass
 
 
 class UnbalancedOTResult(OTResult):
@@ -245,17 +249,52 @@ def sinkhorn_unbalanced(
         certificate_name="relative dual gradient",
         advice="Increase max_iter, reg or tol.",
     )
-    return _finish(cost, a, b, eps, rho, state, run, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = _finish(cost, a, b, eps, rho, state, run, dtype)
+    if not math.isfinite(result.value):
+        raise FloatingPointError(
+            "The mass of the plan overflows: negative costs create mass for less than the "
+            f"penalty reg_m={reg_m!r} takes. Shift the costs, or increase reg_m."
+        )
+    return result
 
 
 class RelaxedSteps(TransportSteps):
     """Sweeps and Newton steps on the unbalanced dual."""
 
     may_scale = False  # damped sweeps need more than factors of the plan
+    dual = None
 
     def __init__(self, *arguments, penalties, **options):
         self.penalties = penalties
         super().__init__(*arguments, **options)
+
+    def result_point(self):
+        """Return the best point at the regularisation that was asked for."""
+        if self.best is None:  # the run ended at a larger one
+            self.stage = len(self.regs) - 1
+            self._begin_stage(self.point.y)
+            self.best = self.point
+        return self.best
+
+    def _begin_stage(self, y):
+        # g carries over, not y = g + eps log b: the penalty exp(-g / rho) grows quickly.
+        before = self.regs[-1] if self.dual is None else self.dual.eps
+        super()._begin_stage(y + (self.regs[self.stage] - before) * np.log(self.b))
+
+    def _newton_step(self):
+        super()._newton_step()
+        if self.newton is None or self.point.error <= self._stage_tol():
+            return
+        y = self.dual.translate(self.point.x, self.point.y)
+        share = abs(y[0] - self.point.y[0]) * sum(1 / rho for rho in self.penalties)
+        if share <= SMALL_TRANSLATION * self.point.error:
+            return
+        moved = self.dual.evaluate(y, self.plan)
+        if moved.objective > self.point.objective:
+            self.newton.point = self.point = moved
+        else:
+            self.newton.point = self.dual.evaluate(self.point.y, self.plan)
 
     def _dual_function(self, eps):
         return RelaxedSemiDual(self.cost, self.a, self.b, eps, self.penalties, self.n_jobs)
@@ -316,8 +355,21 @@ class RelaxedSemiDual(SemiDual):
 
     def balance_columns(self, point):
         """Return y after the damped column update."""
-        g = point.y - self.log_b + self.eps * np.log(self.b / point.column_sums)
-        return self.damping[1] * g + self.log_b
+        # Where a column sum vanishes, the potential rises until none of the mass is wanted.
+        sums = np.maximum(point.column_sums, SMALLEST_SUM)
+        g = point.y - self.log_b + self.eps * np.log(self.b / sums)
+        return self.translate(point.x, self.damping[1] * g + self.log_b)
+
+    def translate(self, x, y):
+        """Return the best y - constant while x + constant keeps the plan as it is.
+
+        Without it, strong penalties would leave the constant to thousands of small steps.
+        """
+        rates = sum(1 / rho for rho in self.penalties)
+        if rates == 0:
+            return y
+        ratio = np.sum(self.a * _ratio(x - self.log_a, self.penalties[0])) / np.sum(self._wanted(y))
+        return y - math.log(ratio) / rates if 0 < ratio < math.inf else y
 
     def _wanted(self, y):
         return self.b * _ratio(y - self.log_b, self.penalties[1])
@@ -325,14 +377,16 @@ class RelaxedSemiDual(SemiDual):
 
 def _ratio(potential, rho):
     """Return what the marginal is of the mass, exp(-potential / rho)."""
-    return np.exp(-potential / rho)
+    with np.errstate(over="ignore"):  # at a trial step that is far too long
+        return np.exp(-potential / rho)
 
 
 def _conjugate(potential, mass, rho):
     """Return ``rho mass'(1 - exp(-potential / rho))``, or its limit for rho = inf."""
     if math.isinf(rho):
         return mass @ potential
-    return -rho * (mass @ np.expm1(-potential / rho))
+    with np.errstate(over="ignore"):
+        return -rho * (mass @ np.expm1(-potential / rho))
 
 
 def _divergence(p, q):

@@ -1,6 +1,7 @@
 """Unbalanced transport: reference, optimality, gradients, limits, bad input."""
 
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +241,32 @@ def test_bad_input_is_refused(change, message):
     a, b, C = _problem()
     with pytest.raises(ValueError, match=message):
         sinkhorn_unbalanced(**({"a": a, "b": b, "C": C} | change))
+
+
+@pytest.mark.parametrize("reg", [1e-6, 1e-3, 1.0, 1e2])
+@pytest.mark.parametrize("reg_m", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("shift", [0.0, 10.0])
+def test_robustness_sweep(reg, reg_m, shift):
+    a, b, C = _problem()
+    a[:4] = 1e-12
+    C[:, 3] = C[:, 4]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = sinkhorn_unbalanced(a, b, C + shift, reg=reg, reg_m=reg_m)
+    assert np.isfinite([result.value, result.mass, result.gap(), *result.marginal_error]).all()
+    assert np.isfinite(result.f).all()
+    assert np.isfinite(result.g).all()
+    assert result.converged == (not caught)
+    assert result.converged or reg == 1e-6
+
+
+def test_single_bins():
+    result = sinkhorn_unbalanced([0.2], [3.0], [[1.0]], reg=0.1, reg_m=20.0)
+    assert result.converged
+    assert result.gap() < 1e-6
+
+
+def test_mass_that_overflows_is_refused():
+    a, b, C = _problem()
+    with pytest.raises(FloatingPointError, match="overflow"):
+        sinkhorn_unbalanced(a, b, C - 1e4, reg=1e-3, reg_m=1e-3)
