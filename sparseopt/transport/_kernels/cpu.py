@@ -20,7 +20,7 @@ from sparseopt.transport._kernels.exponential import exponential
 DENSE, SQEUCLIDEAN, EUCLIDEAN, CITYBLOCK = range(4)
 TINY = 1e-250  # below: an entry that stands for zero
 REORDER = {"reassoc", "contract", "nsz"}  # NaN and inf keep their meaning
-BLOCK = 16
+STRIPES = 8
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
@@ -47,10 +47,42 @@ def cost_row(cost, i, row):
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
+def exponent_row(cost, i, y, scale, row):
+    """Write (y_j - C_ij) * scale to ``row``; m d flops."""
+    if cost[3] == DENSE:
+        matrix = cost[0]
+        for j in range(row.shape[0]):
+            row[j] = (y[j] - matrix[i, j]) * scale
+        return
+    cost_row(cost, i, row)
+    for j in range(row.shape[0]):
+        row[j] = (y[j] - row[j]) * scale
+
+
+@njit(cache=True, nogil=True)
 def _largest(row):
     top = row[0]
     for j in range(1, row.shape[0]):
         top = max(top, row[j])
+    return top
+
+
+@njit(cache=True, nogil=True)
+def _largest_of_row(row, work):
+    """Return the largest entry by halving, which vectorises where a running maximum does not."""
+    size = row.shape[0]
+    half = size // 2
+    top = row[size - 1]
+    for j in range(half):
+        work[j] = row[j] if row[j] > row[j + half] else row[j + half]
+    while half > 8:
+        if half % 2 == 1:
+            top = max(top, work[half - 1])
+        half //= 2
+        for j in range(half):
+            work[j] = work[j] if work[j] > work[j + half] else work[j + half]
+    for j in range(half):
+        top = max(top, work[j])
     return top
 
 
@@ -76,22 +108,34 @@ def _add_scaled(row, factor, sums):
 
 
 @njit(cache=True, nogil=True)
-def _emit(row, threshold, indices, values, place):
+def _emit(row, threshold, indices, values, place, work):
     """Append the entries of ``row`` that reach the threshold; return the next place.
 
-    Beyond the capacity it only counts.
+    Beyond the capacity it only counts. Few entries reach it, so that the row is first folded
+    into the largest entries over stripes, which vectorises.
     """
     capacity = indices.shape[0]
     m = row.shape[0]
-    for begin in range(0, m, BLOCK):
-        end = min(begin + BLOCK, m)
-        if _largest(row[begin:end]) < threshold:
-            continue
-        for j in range(begin, end):
-            if row[j] >= threshold:
+    width = m // STRIPES
+    for j in range(width):
+        work[j] = row[j]
+    for stripe in range(1, STRIPES):
+        part = row[stripe * width : (stripe + 1) * width]
+        for j in range(width):
+            work[j] = work[j] if work[j] > part[j] else part[j]
+    for j in range(width + m - STRIPES * width):
+        if j < width:
+            if work[j] < threshold:
+                continue
+            begin, end = j, STRIPES * width
+        else:
+            begin = (STRIPES - 1) * width + j
+            end = begin + 1
+        for k in range(begin, end, max(width, 1)):
+            if row[k] >= threshold:
                 if place < capacity:
-                    indices[place] = j
-                    values[place] = row[j]
+                    indices[place] = k
+                    values[place] = row[k]
                 place += 1
     return place
 
@@ -108,14 +152,12 @@ def balance_rows(
     which may exceed the capacity.
     """
     m = y.shape[0]
-    row = np.empty(m)
+    row, work = np.empty(m), np.empty(m)
     scale = 1.0 / eps
     place = 0
     for i in range(start, stop):
-        cost_row(cost, i, row)
-        for j in range(m):
-            row[j] = (y[j] - row[j]) * scale
-        top = _largest(row)
+        exponent_row(cost, i, y, scale, row)
+        top = _largest_of_row(row, work)
         _exponentiate(row, top)
         total = _total(row)
         x[i] = eps * (math.log(a[i] / total) - top)
@@ -124,7 +166,7 @@ def balance_rows(
             plan[i] = row
         if counts.shape[0] > 0:
             before = place
-            place = _emit(row, threshold, indices, values, place)
+            place = _emit(row, threshold, indices, values, place, work)
             counts[i] = place - before
     return place
 
@@ -132,10 +174,11 @@ def balance_rows(
 @njit(cache=True, nogil=True)
 def select_entries(plan, threshold, counts, indices, values):
     """Append the entries of a plan that reach the threshold; return their number."""
+    work = np.empty(plan.shape[1])
     place = 0
     for i in range(plan.shape[0]):
         before = place
-        place = _emit(plan[i], threshold, indices, values, place)
+        place = _emit(plan[i], threshold, indices, values, place, work)
         counts[i] = place - before
     return place
 
@@ -193,9 +236,7 @@ def plan_rows(cost, x, y, eps, start, stop, plan):
     scale = 1.0 / eps
     for i in range(start, stop):
         row = plan[i - start]
-        cost_row(cost, i, row)
-        for j in range(m):
-            row[j] = (y[j] - row[j]) * scale
+        exponent_row(cost, i, y, scale, row)
         _exponentiate(row, -x[i] * scale)
         for j in range(m):
             row[j] = row[j] if row[j] > TINY else 0.0
@@ -208,27 +249,40 @@ def transport_cost(cost, x, y, eps, start, stop, row_sums, column_sums, row_cost
     plan, row = np.empty((1, m)), np.empty(m)
     for i in range(start, stop):
         plan_rows(cost, x, y, eps, i, i + 1, plan)
-        cost_row(cost, i, row)
         row_sums[i] = _total(plan[0])
-        row_costs[i] = _finite_dot(plan[0], row)
+        if cost[3] == DENSE:
+            row_costs[i] = _finite_dot(plan[0], cost[0][i])
+        else:
+            cost_row(cost, i, row)
+            row_costs[i] = _finite_dot(plan[0], row)
         _add_scaled(plan[0], 1.0, column_sums)
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _finite_sum(row):
+    """Return sum and number of the finite entries, and make the infinite ones -inf."""
+    total = count = 0.0
+    for j in range(row.shape[0]):
+        total += row[j] if row[j] < np.inf else 0.0
+    for j in range(row.shape[0]):
+        count += 1.0 if row[j] < np.inf else 0.0
+    for j in range(row.shape[0]):
+        row[j] = row[j] if row[j] < np.inf else -np.inf
+    return total, count
 
 
 @njit(cache=True, nogil=True)
 def cost_statistics(cost, smallest, largest, sums, counts):
     """Write the smallest, the largest, the sum and the number of each row's finite costs."""
-    row = np.empty(max(cost[0].shape[1], cost[2].shape[1]))
+    m = max(cost[0].shape[1], cost[2].shape[1])
+    row, negative, work = np.empty(m), np.empty(m), np.empty(m)
     for i in range(sums.shape[0]):
         cost_row(cost, i, row)
-        low, high, total, count = np.inf, -np.inf, 0.0, 0
-        for j in range(row.shape[0]):
-            value = row[j]
-            if value < np.inf:
-                low = min(low, value)
-                high = max(high, value)
-                total += value
-                count += 1
-        smallest[i], largest[i], sums[i], counts[i] = low, high, total, count
+        for j in range(m):
+            negative[j] = -row[j]
+        smallest[i] = -_largest_of_row(negative, work)
+        sums[i], counts[i] = _finite_sum(row)
+        largest[i] = _largest_of_row(row, work)
 
 
 @njit(cache=True, nogil=True)

@@ -38,23 +38,18 @@ def _two_to_the(typing_context, rounded):
 # No "reassoc" here: it would cancel the rounding trick and the two-part reduction.
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
 def exponential(t):
-    """Return exp(t), with t clamped to [-650, 709] first; NaN stays NaN."""
+    """Return exp(t), with t clamped to [-650, 709] first; NaN stays NaN.
+
+    Taylor's polynomial, in an order that keeps the chain of multiplications short.
+    """
     t = min(max(t, SMALLEST), LARGEST)
     rounded = t * LOG2_E + ROUNDER
     k = rounded - ROUNDER
     r = (t - k * LN2_HIGH) - k * LN2_LOW
-    p = T13
-    p = p * r + T12
-    p = p * r + T11
-    p = p * r + T10
-    p = p * r + T9
-    p = p * r + T8
-    p = p * r + T7
-    p = p * r + T6
-    p = p * r + T5
-    p = p * r + T4
-    p = p * r + T3
-    p = p * r + T2
-    p = p * r + 1.0
-    p = p * r + 1.0
-    return p * _two_to_the(rounded)
+    r2 = r * r
+    r4 = r2 * r2
+    low = (T2 + r * T3) + r2 * (T4 + r * T5)
+    middle = (T6 + r * T7) + r2 * (T8 + r * T9)
+    high = (T10 + r * T11) + r2 * (T12 + r * T13)
+    tail = low + r4 * (middle + r4 * high)
+    return (1.0 + r * (1.0 + r * tail)) * _two_to_the(rounded)
