@@ -19,7 +19,7 @@ FIRST_STAGE = 10.0  # range over eps there
 STAGE_RATIO = 4.0
 STAGE_TOL = 1e-3
 STAGE_SWEEPS = 5
-WORTH_NEWTON = 60  # predicted sweeps that cost more than Newton's method
+WORTH_NEWTON = 120  # predicted sweeps that cost more than Newton's method, measured
 PATIENCE = 30  # Newton steps without a better error
 
 
