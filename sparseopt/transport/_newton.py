@@ -57,8 +57,8 @@ class NewtonSteps:
         self.n_newton = self.n_cg = self.n_sweeps = self.n_kept = 0
         n, m = dual.shape
         self.counts = np.empty(n, np.int64)
-        self.indices = np.empty(8 * (n + m), np.int32)
-        self.values = np.empty(8 * (n + m))
+        room = max(8 * (n + m), n * m // 4)  # memory is taken only where it is written
+        self.indices, self.values = np.empty(room, np.int32), np.empty(room)
         self.point = dual.evaluate(y, plan)
 
     @property
