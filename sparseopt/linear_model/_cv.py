@@ -116,6 +116,11 @@ class PathCV:
         ]
         return np.column_stack(run_parallel(_fold_errors, tasks, n_jobs=self.n_jobs))
 
+    @staticmethod
+    def _predictions(path, X):
+        """Return the predictions of each model of a path."""
+        return (safe_sparse_dot(X, path.coefs, dense_output=True) + path.intercepts).T
+
     def _adopt(self, model, data, context):
         """Fit ``model`` on all data and take over its fitted attributes."""
         X, targets, sample_weight = data
@@ -156,9 +161,9 @@ def _fold_errors(estimator, X, targets, sample_weight, fold, context):
     errors = np.zeros(len(estimator.alphas_))
     for y in targets:
         path = estimator._path(X[train], y[train], train_weight, estimator.alphas_)
-        predictions = safe_sparse_dot(X[test], path.coefs, dense_output=True) + path.intercepts
         errors += [
-            estimator._error(y[test], column, sample_weight=test_weight) for column in predictions.T
+            estimator._error(y[test], predictions, sample_weight=test_weight)
+            for predictions in estimator._predictions(path, X[test])
         ]
     context.call_on_fit_task_end(estimator=estimator, X=X, y=targets.T)
     return errors / len(targets)

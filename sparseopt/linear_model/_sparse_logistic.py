@@ -1,17 +1,20 @@
-r"""Sparse logistic regression for two classes.
+r"""Sparse logistic regression for two or more classes.
 
-    minimise  1/(sum_i s_i) sum_i s_i log(1 + exp(-y_i (x_i' b + b_0)))
-              + alpha sum_j w_j ( rho |b_j| + (1 - rho)/2 |b_j|^2 ),
+    minimise  1/(sum_i s_i) sum_i s_i f(y_i, B x_i + b_0)
+              + alpha sum_cj w_j ( rho |B_cj| + (1 - rho)/2 |B_cj|^2 ),
 
-X (n_samples, n_features), labels y = -1 and +1, penalty weights w (n_features,), sample
-weights s (n_samples,), rho = ``l1_ratio``. The work is done by the prox-Newton solver
-behind :func:`sparseopt.optimize.coordinate_descent`.
+X (n_samples, n_features), penalty weights w (n_features,), sample weights s (n_samples,),
+rho = ``l1_ratio``. With two classes, B is one row and f(y, z) = log(1 + exp(-y z)) for
+labels y = -1 and +1; with more, B (n_classes, n_features) and f(y, z) = log sum_c exp(z_c)
+- z_y. The work is done by the prox-Newton solvers behind
+:func:`sparseopt.optimize.coordinate_descent`, or by
+:func:`sparseopt.optimize.block_coordinate_descent`.
 """
 
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import compute_class_weight
@@ -21,20 +24,32 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sparseopt._core import FitReporter, check_penalty_weights, fitting
-from sparseopt.optimize._losses import LogisticLoss
+from sparseopt.optimize._block_coordinate_descent import block_coordinate_descent, pose
+from sparseopt.optimize._losses import LogisticLoss, MultinomialLoss
+from sparseopt.optimize._multinomial import PenalizedMultinomial
 from sparseopt.optimize._penalties import ElasticNet
 from sparseopt.optimize._prox_newton import PenalizedLoss, solve_smooth
 
 
 class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
-    r"""Logistic regression of two classes with an l1 or elastic-net penalty.
+    r"""Logistic regression with an l1, elastic-net or ridge penalty.
+
+    With two classes, labels :math:`y_i = \pm 1` and sample weights :math:`s_i`,
 
     .. math::
 
         \min_{b, b_0} \frac{1}{\sum_i s_i} \sum_i s_i \log(1 + e^{-y_i (x_i^T b + b_0)})
-        + \alpha \sum_j w_j \left(\rho |b_j| + \tfrac{1 - \rho}{2} |b_j|^2\right)
+        + \alpha \sum_j w_j \left(\rho |b_j| + \tfrac{1 - \rho}{2} |b_j|^2\right).
 
-    with labels :math:`y_i = \pm 1` and sample weights :math:`s_i`. The strength
+    With more classes, the multinomial model with scores :math:`z_{ic} = x_i^T b_c + b_{0c}`,
+
+    .. math::
+
+        \min_{b, b_0} \frac{1}{\sum_i s_i} \sum_i s_i
+        \Bigl(\log \sum_c e^{z_{ic}} - z_{i y_i}\Bigr)
+        + \alpha \sum_{cj} w_j \left(\rho |b_{cj}| + \tfrac{1 - \rho}{2} |b_{cj}|^2\right).
+
+    The strength
     ``alpha`` belongs to the mean loss; scikit-learn's ``C`` belongs to the sum:
     ``C = 1 / (alpha * sample_weight.sum())``, with ``n_samples`` for the sum if there are
     no sample weights.
@@ -53,8 +68,13 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
     class_weight : dict or "balanced", optional
         Factors of the sample weights, one a class; "balanced" gives the classes the same
         total weight. Without it, every class has factor one.
+    solver : {"cd", "bcd"}, default="cd"
+        Prox-Newton on working sets, or greedy block coordinate descent with blocks that
+        grow with the support (see :ref:`block_coordinate_descent`). Both reach the same
+        optimum, "cd" in less time.
     max_iter : int, default=1000
-        Largest number of iterations, each of one working set. A few suffice.
+        Largest number of iterations: working sets, of which a few suffice; Newton steps if
+        the penalty is a ridge; or blocks.
     tol : float, default=1e-6
         The fit ends once the distance of the gradient to the optimality conditions is at
         most ``tol`` times the largest entry of the gradient at the best constant model.
@@ -63,12 +83,12 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
 
     Attributes
     ----------
-    classes_ : ndarray of shape (2,)
-        The two labels in sorted order; the decision function is positive for the second.
-    coef_ : ndarray of shape (1, n_features)
-        Coefficients, in the dtype of ``X``.
-    intercept_ : ndarray of shape (1,)
-        Intercept.
+    classes_ : ndarray of shape (n_classes,)
+        The labels in sorted order; of two, the decision function is positive for the second.
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Coefficients, in the dtype of ``X``; one row for two classes.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts; with more than two classes, their mean is zero.
     dual_gap_ : float
         Certificate: the objective exceeds its minimum by at most this. Infinite if a
         penalty weight is zero.
@@ -89,7 +109,7 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
     ------
     ValueError
         From ``fit``, before any work, for invalid parameters, weights or data, and unless
-        there are two classes.
+        there are two classes or more, each of positive weight.
 
     Warns
     -----
@@ -118,6 +138,14 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
     7
     >>> round(model.score(scale(X), y), 2)
     0.97
+
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = SparseLogisticRegression(alpha=0.02).fit(X, y)
+    >>> model.coef_.shape
+    (3, 4)
+    >>> round(model.score(X, y), 2)
+    0.97
     """
 
     _parameter_constraints: dict = {
@@ -126,6 +154,7 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "fit_intercept": ["boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "solver": [StrOptions({"cd", "bcd"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
@@ -139,6 +168,7 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
         l1_ratio=1.0,
         fit_intercept=True,
         class_weight=None,
+        solver="cd",
         max_iter=1000,
         tol=1e-6,
         warm_start=False,
@@ -148,6 +178,7 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
         self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
+        self.solver = solver
         self.max_iter = max_iter
         self.tol = tol
         self.warm_start = warm_start
@@ -161,7 +192,7 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data; stored by columns (Fortran order, CSC) it is not copied.
         y : array-like of shape (n_samples,)
-            Labels of two classes.
+            Labels of two classes or more.
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative row weights; integers act as repeated rows.
 
@@ -173,49 +204,56 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
         X, y = validate_data(
             self, X, y, accept_sparse=("csc", "csr"), dtype=[np.float64, np.float32]
         )
-        classes, signs, sample_weight = self._encode(X, y, sample_weight)
+        classes, target, sample_weight = self._encode(X, y, sample_weight)
         weights = check_penalty_weights(self.weights, X.shape[1], X=X, dtype=X.dtype)
         penalty = ElasticNet(self.alpha, self.l1_ratio, weights)
-        problem = PenalizedLoss(
-            X, signs, LogisticLoss(), sample_weight=sample_weight, fit_intercept=self.fit_intercept
-        )
-        if self.warm_start and np.shape(getattr(self, "coef_", None)) == (1, X.shape[1]):
-            intercept = float(self.intercept_[0]) if self.fit_intercept else 0.0
-            problem.set_start(self.coef_[0], intercept)
+        problem = self._pose(X, target, sample_weight, classes.size)
+        shape = problem.n_outputs, X.shape[1]
+        if self.warm_start and np.shape(getattr(self, "coef_", None)) == shape:
+            intercept = np.reshape(self.intercept_, np.shape(problem.intercept))
+            problem.set_start(self.coef_.T.ravel(), intercept if self.fit_intercept else None)
 
-        def attributes(coef):
-            intercept = np.array([problem.intercept])
-            return {"classes_": classes, "coef_": coef[None], "intercept_": intercept}
+        by_blocks = self.solver == "bcd"
 
+        def attributes(x):
+            intercept = _best_intercept(problem, penalty, x) if by_blocks else problem.intercept
+            coef, intercept = _by_class(x, intercept, X.dtype)
+            return {"classes_": classes, "coef_": coef, "intercept_": intercept}
+
+        solve = _solve_by_blocks if by_blocks else solve_smooth
         reporter = FitReporter(self, X, y, sample_weight=sample_weight, max_iter=self.max_iter)
         with reporter, reporter.task("fit", attributes) as callback:
-            result = solve_smooth(
+            result = solve(
                 problem, penalty, max_iter=self.max_iter, tol=self.tol, callback=callback
             )
             self.classes_ = classes
-            self.coef_ = result.x.astype(X.dtype, copy=False)[None]
-            self.intercept_ = np.array([result.intercept], dtype=X.dtype)
+            self.coef_, self.intercept_ = _by_class(result.x, result.intercept, X.dtype)
             self.dual_gap_, self.kkt_ = result.dual_gap, result.kkt
             self.n_iter_, self.history_ = result.nit, result.history
         return self
 
+    def _pose(self, X, target, sample_weight, n_classes):
+        """Return the problem, at zero, for labels as ``_encode`` returns them."""
+        options = {"sample_weight": sample_weight, "fit_intercept": self.fit_intercept}
+        if n_classes == 2:
+            return PenalizedLoss(X, target, LogisticLoss(), **options)
+        return PenalizedMultinomial(X, target, MultinomialLoss(), n_classes, **options)
+
     def _encode(self, X, y, sample_weight):
-        """Return the two classes, the labels as -1 and +1, and the final row weights."""
+        """Return the classes, the labels as the loss wants them, and the final row weights.
+
+        Two classes become -1 and +1, more of them 0, 1, ...
+        """
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass"):
-            raise ValueError(f"Unknown label type: {kind}. y must hold the labels of two classes.")
+            raise ValueError(f"Unknown label type: {kind}. y must hold the labels of classes.")
         classes, codes = np.unique(y, return_inverse=True)
-        if classes.size > 2:
-            raise ValueError(
-                "Only binary classification is supported. The type of the target is "
-                f"{kind}, with {classes.size} classes."
-            )
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=X.dtype, ensure_non_negative=True
             )
-        check_two_classes(y, sample_weight)
+        check_every_class(y, sample_weight, classes)
         if self.class_weight is not None:
             factors = compute_class_weight(
                 self.class_weight, classes=classes, y=y, sample_weight=sample_weight
@@ -226,11 +264,13 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
                 )
             given = 1 if sample_weight is None else sample_weight
             sample_weight = (factors[codes] * given).astype(X.dtype)
-            check_two_classes(y, sample_weight)
-        return classes, np.where(codes == 1, 1, -1).astype(X.dtype), sample_weight
+            check_every_class(y, sample_weight, classes)
+        if classes.size == 2:
+            codes = np.where(codes == 1, 1, -1).astype(X.dtype)
+        return classes, codes, sample_weight
 
     def decision_function(self, X):
-        """Return the log odds of the second class.
+        """Return the log odds of the second class, or the scores of all if there are more.
 
         Parameters
         ----------
@@ -239,8 +279,9 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
 
         Returns
         -------
-        log_odds : ndarray of shape (n_samples,)
-            Positive where the second class is predicted.
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Of two classes, positive where the second is predicted; of more, largest for the
+            class that is predicted.
         """
         check_is_fitted(self)
         X = validate_data(
@@ -250,7 +291,8 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
             dtype=[np.float64, np.float32],
             reset=False,
         )
-        return safe_sparse_dot(X, self.coef_[0], dense_output=True) + self.intercept_[0]
+        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        return scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X):
         """Predict class labels.
@@ -263,13 +305,15 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
         Returns
         -------
         labels : ndarray of shape (n_samples,)
-            The class with the larger probability.
+            The class with the largest probability.
         """
         scores = self.decision_function(X)
-        return self.classes_[(scores > 0).astype(np.intp)]
+        if scores.ndim == 1:
+            return self.classes_[(scores > 0).astype(np.intp)]
+        return self.classes_[np.argmax(scores, axis=1)]
 
     def predict_proba(self, X):
-        """Return the probabilities of the two classes.
+        """Return the probabilities of the classes.
 
         Parameters
         ----------
@@ -278,14 +322,16 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
 
         Returns
         -------
-        probabilities : ndarray of shape (n_samples, 2)
+        probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
         scores = self.decision_function(X)
+        if scores.ndim == 2:
+            return softmax(scores, axis=1)
         return np.column_stack([expit(-scores), expit(scores)])
 
     def predict_log_proba(self, X):
-        """Return the logarithms of the probabilities of the two classes.
+        """Return the logarithms of the probabilities of the classes.
 
         Parameters
         ----------
@@ -294,23 +340,64 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
 
         Returns
         -------
-        log_probabilities : ndarray of shape (n_samples, 2)
+        log_probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``; finite where a probability rounds to zero.
         """
         scores = self.decision_function(X)
+        if scores.ndim == 2:
+            return log_softmax(scores, axis=1)
         return np.column_stack([log_expit(-scores), log_expit(scores)])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.classifier_tags.multi_class = False
         return tags
 
 
-def check_two_classes(y, sample_weight):
-    """Raise unless two classes have positive weight."""
+def check_every_class(y, sample_weight, classes, where="y"):
+    """Raise unless there are two classes, and each of ``classes`` has positive weight."""
     present = np.unique(y if sample_weight is None else y[sample_weight > 0])
     if present.size < 2:
         raise ValueError(
-            f"y must hold two classes with positive weight, got {present.size} class: {present}."
+            f"{where} must hold two classes with positive weight, got {present.size} class: "
+            f"{present}."
         )
+    if present.size < len(classes):
+        missing = np.setdiff1d(classes, present)
+        raise ValueError(
+            f"{where} must hold every class with positive weight, got none for {missing}."
+        )
+
+
+def _by_class(x, intercept, dtype):
+    """Return the coefficients (n_outputs, n_features) and the intercepts (n_outputs,)."""
+    intercept = np.atleast_1d(intercept).astype(dtype)
+    coef = np.reshape(x, (-1, intercept.size)).T
+    return np.ascontiguousarray(coef, dtype=dtype), intercept
+
+
+def _solve_by_blocks(problem, penalty, *, max_iter, tol, callback):
+    """Solve by greedy blocks; the result has what :func:`solve_smooth` returns."""
+    result = block_coordinate_descent(
+        problem.design.matrix, problem.y, penalty, loss=problem.loss,
+        sample_weight=problem.sample_weight, fit_intercept=problem.fit_intercept,
+        coef_init=problem.x, max_iter=max_iter, tol=tol, callback=callback,
+    )  # fmt: skip
+    problem.set_start(result.x, result.intercept)
+    problem.set_penalty(penalty)
+    problem.normalise()
+    problem.set_start(problem.x, problem.intercept)
+    result.x, result.intercept = problem.x, problem.intercept
+    result.dual_gap = problem.dual_gap()
+    result.kkt = problem.violation
+    return result
+
+
+def _best_intercept(problem, penalty, x):
+    """Return the intercept that block coordinate descent keeps at ``x``."""
+    blocks = pose(
+        problem.design.matrix, problem.y, problem.loss, penalty, problem.sample_weight,
+        problem.fit_intercept,
+    )  # fmt: skip
+    blocks.move_to(x)
+    return blocks.intercept

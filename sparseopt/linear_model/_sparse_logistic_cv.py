@@ -3,22 +3,24 @@
 import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch
+from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.metadata_routing import _routing_enabled, process_routing
 from sklearn.utils.validation import validate_data
 
 from sparseopt._core import check_penalty_weights
 from sparseopt.linear_model._cv import PathCV
-from sparseopt.linear_model._sparse_logistic import SparseLogisticRegression, check_two_classes
-from sparseopt.optimize._losses import LogisticLoss
+from sparseopt.linear_model._sparse_logistic import SparseLogisticRegression, check_every_class
+from sparseopt.optimize._losses import LogisticLoss, MultinomialLoss
 from sparseopt.optimize._penalties import ElasticNet
-from sparseopt.optimize._prox_newton import PenalizedLoss, solve_smooth
+from sparseopt.optimize._prox_newton import solve_smooth
 
 
 class SparseLogisticRegressionCV(PathCV, SparseLogisticRegression):
-    r"""Sparse logistic regression of two classes, the strength chosen by cross-validation.
+    r"""Sparse logistic regression with the strength chosen by cross-validation.
 
-    The errors are mean logistic losses on the left-out folds. ``class_weight`` counts in
-    them as it does in the fits; "balanced" refers to the whole training data.
+    The errors are mean logistic or multinomial losses on the left-out folds.
+    ``class_weight`` counts in them as it does in the fits; "balanced" refers to the whole
+    training data.
 
     Parameters
     ----------
@@ -56,12 +58,12 @@ class SparseLogisticRegressionCV(PathCV, SparseLogisticRegression):
         The grid, in decreasing order.
     loss_path_ : ndarray of shape (n_alphas, n_folds)
         Mean logistic loss on the left-out folds.
-    classes_ : ndarray of shape (2,)
-        The two labels in sorted order.
-    coef_ : ndarray of shape (1, n_features)
+    classes_ : ndarray of shape (n_classes,)
+        The labels in sorted order.
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
         Coefficients of the fit on all data with ``alpha_``.
-    intercept_ : ndarray of shape (1,)
-        Intercept.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts.
     dual_gap_ : float
         Certificate of the final fit, as in :class:`SparseLogisticRegression`.
     kkt_ : float
@@ -94,7 +96,7 @@ class SparseLogisticRegressionCV(PathCV, SparseLogisticRegression):
         **{
             name: constraint
             for name, constraint in SparseLogisticRegression._parameter_constraints.items()
-            if name not in ("alpha", "warm_start")
+            if name not in ("alpha", "solver", "warm_start")
         },
         **PathCV._parameter_constraints,
     }
@@ -128,13 +130,13 @@ class SparseLogisticRegressionCV(PathCV, SparseLogisticRegression):
         self.tol = tol
 
     def _validate_fit_data(self, X, y, sample_weight=None):
-        """Return X, the labels as one row of -1 and +1, and the final row weights."""
+        """Return X, the labels as the loss wants them, as one row, and the final row weights."""
         X, y = validate_data(
             self, X, y, accept_sparse=("csc", "csr"), dtype=[np.float64, np.float32]
         )
-        self.classes_, signs, sample_weight = self._encode(X, y, sample_weight)
+        self.classes_, target, sample_weight = self._encode(X, y, sample_weight)
         self._single_target = True
-        return X, signs[None], sample_weight
+        return X, target[None], sample_weight
 
     def _split(self, X, targets, sample_weight, params):
         splitter = check_cv(self.cv, targets[0], classifier=True)
@@ -145,9 +147,10 @@ class SparseLogisticRegressionCV(PathCV, SparseLogisticRegression):
         return list(splitter.split(X, targets[0], **routed.splitter.split))
 
     def _path(self, X, y, sample_weight, alphas):
-        check_two_classes(y, sample_weight)
+        labels = self.classes_[(y > 0).astype(int) if len(self.classes_) == 2 else y]
+        check_every_class(labels, sample_weight, self.classes_, "The training part of each fold")
         weights = check_penalty_weights(self.weights, X.shape[1], X=X)
-        problem = self._problem(X, y, sample_weight)
+        problem = self._pose(X, y, sample_weight, len(self.classes_))
         results = [
             solve_smooth(
                 problem,
@@ -158,14 +161,15 @@ class SparseLogisticRegressionCV(PathCV, SparseLogisticRegression):
             for alpha in alphas
         ]
         return Bunch(
-            coefs=np.array([result.x for result in results]).T,
-            intercepts=np.array([result.intercept for result in results]),
+            coefs=[result.x.reshape(X.shape[1], -1) for result in results],
+            intercepts=[result.intercept for result in results],
         )
 
-    def _problem(self, X, y, sample_weight):
-        return PenalizedLoss(
-            X, y, LogisticLoss(), sample_weight=sample_weight, fit_intercept=self.fit_intercept
-        )
+    @staticmethod
+    def _predictions(path, X):
+        for coef, intercept in zip(path.coefs, path.intercepts, strict=True):
+            scores = safe_sparse_dot(X, coef, dense_output=True) + intercept
+            yield scores[:, 0] if coef.shape[1] == 1 else scores
 
     def _alpha_max(self, X, y, sample_weight):
         if self.l1_ratio == 0:
@@ -175,16 +179,17 @@ class SparseLogisticRegressionCV(PathCV, SparseLogisticRegression):
             )
         weights = check_penalty_weights(self.weights, X.shape[1], X=X, dtype=X.dtype)
         penalty = ElasticNet(1.0, self.l1_ratio, weights)
-        return self._problem(X, y, sample_weight).alpha_max(penalty)
+        return self._pose(X, y, sample_weight, len(self.classes_)).alpha_max(penalty)
 
     @staticmethod
     def _error(y_true, scores, sample_weight=None):
         if sample_weight is not None and not np.any(sample_weight > 0):
             raise ValueError("sample_weight must not be zero on all samples of a left-out fold.")
-        return LogisticLoss().value(y_true, scores, sample_weight)
+        loss = LogisticLoss() if scores.ndim == 1 else MultinomialLoss()
+        return loss.value(y_true, scores, sample_weight)
 
     def _adopt(self, model, data, context):
-        classes = self.classes_  # the model sees the labels as -1 and +1
+        classes = self.classes_  # the model sees the labels as the loss wants them
         super()._adopt(model, data, context)
         self.classes_ = classes
 

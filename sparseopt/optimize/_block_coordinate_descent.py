@@ -238,9 +238,7 @@ def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
     y = loss.check_target(y)
     n_classes = None
     if isinstance(loss, MultinomialLoss):
-        n_classes = int(y.max()) + 1
-        if n_classes < 2:
-            raise ValueError("y must hold at least two classes for MultinomialLoss, got one.")
+        n_classes = loss.count_classes(y)
     if sample_weight is not None:
         sample_weight = sample_weight.astype(np.float64)
     kinds = {Box: BoundedProblem, GroupL2: GroupedProblem}

@@ -1,12 +1,9 @@
 """The run of a block coordinate descent: select, move, measure, stop."""
 
-import warnings
-
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import Progress, Status, iterate, short_products
-from sparseopt.optimize._losses import LogisticLoss, MultinomialLoss
+from sparseopt.optimize._separability import warn_if_separable
 
 METHOD = "Block coordinate descent"
 REFRESH_EVERY = 1000  # steps after which the predictions are computed anew
@@ -104,14 +101,9 @@ def run(state, max_iter, tol, callback, certificate_name="relative distance from
     result.active_set = np.flatnonzero(problem.is_free(result.x))
     result.active_set_iteration = state.frozen_at
     result.history["blocks"] = state.blocks
-    if _is_separable(problem):
-        warnings.warn(
-            "The classes are perfectly separable and nothing is penalised: the loss has no "
-            "minimiser, and the coefficients grow for as long as the run goes on. Add a "
-            "penalty.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
+    if problem.is_smooth:
+        penalty = problem._penalty(slice(None), problem.x)
+        warn_if_separable(problem.loss, problem.y, problem.predictions, problem.shares, penalty)
     return result
 
 
@@ -136,17 +128,3 @@ def _iterate(state, max_iter, tol, callback, certificate_name):
         result.intercept = result.intercept - np.mean(result.intercept)
     result.certificate = state.certify()
     return result
-
-
-def _is_separable(problem):
-    """Return whether the current point proves that the loss has no minimiser."""
-    if not problem.is_smooth or np.any(problem.ridge):
-        return False
-    counted = problem.shares > 0
-    y, z = problem.y[counted], problem.predictions[counted]
-    if isinstance(problem.loss, LogisticLoss):
-        return bool(np.all(y * z > 0))
-    if isinstance(problem.loss, MultinomialLoss):
-        own = np.take_along_axis(z, y[:, None], axis=1)
-        return bool(np.all(np.sum(z >= own, axis=1) == 1))
-    return False

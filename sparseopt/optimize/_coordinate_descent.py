@@ -396,9 +396,7 @@ def _prox_newton(X, y, penalty, loss, sample_weight, fit_intercept, coef_init, l
     y = loss.check_target(y)
     options = {"sample_weight": sample_weight, "fit_intercept": fit_intercept}
     if isinstance(loss, MultinomialLoss):
-        n_classes = int(y.max()) + 1
-        if n_classes < 2:
-            raise ValueError("y must hold at least two classes for MultinomialLoss, got one.")
+        n_classes = loss.count_classes(y)
         problem = PenalizedMultinomial(X, y, loss, n_classes, **options)
     else:
         problem = PenalizedLoss(X, y, loss, **options)

@@ -255,7 +255,8 @@ class MultinomialLoss(_Loss):
         \left( \log \sum_c e^{z_{ic}} - z_{i y_i} \right)
 
     The target holds integer labels 0, 1, ..., and the predictions have shape
-    (n_samples, n_classes), as have the derivatives.
+    (n_samples, n_classes), as have the derivatives. A label below the largest may be absent
+    where solvers fit no intercept; with one, the loss would have no minimiser.
 
     Examples
     --------
@@ -289,18 +290,27 @@ class MultinomialLoss(_Loss):
             )
         return y.astype(np.intp)
 
+    def count_classes(self, y):
+        """Return the number of classes, one more than the largest label; at least two."""
+        if y.max() < 1:
+            raise ValueError("y must hold at least two classes for MultinomialLoss, got one.")
+        return int(y.max()) + 1
+
     def best_constant(self, y, sample_weight=None):
         """Return the constant predictions, one a class, with the smallest loss.
 
         Raises
         ------
         ValueError
-            If a label between 0 and the largest has no weight.
+            If a label between 0 and the largest has no weight: its constant falls forever.
         """
         totals = np.bincount(y, weights=sample_weight)
         if not np.all(totals > 0):
             missing = int(np.flatnonzero(totals <= 0)[0])
-            raise ValueError(f"y must hold every label up to the largest, got no {missing}.")
+            raise ValueError(
+                f"y must hold every label up to the largest, got no {missing}, whose intercept "
+                "would be -inf."
+            )
         return np.log(totals / totals.sum())
 
     def lipschitz(self, column_norms_squared, total_weight):

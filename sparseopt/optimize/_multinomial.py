@@ -37,7 +37,7 @@ MODEL_EPOCHS = 200
 MODEL_FRACTION = 0.1  # of the violation, the accuracy asked of a second-order model
 LEAST_PROBABILITY = 1e-3  # of the label, in models
 MAX_SUPPORT_STEPS = 20
-SUPPORT_FRACTION = 0.03  # of the accuracy asked of a working set, that asked of its support
+SUPPORT_FRACTION = 1e-8  # of the accuracy asked of a working set, that asked of its support
 SETTLED = 0.02  # of the support, may change in a model before Newton steps on it
 FACTOR_SPEED = 5  # flops of matrix products in the time of one elsewhere
 LARGEST_FACTOR = 4096
@@ -152,7 +152,8 @@ class PenalizedMultinomial(PenalizedLoss):
     def _working_set(self, columns):
         return PairWorkingSet(self, columns)
 
-    def _normalise(self):
+    def normalise(self):
+        """Choose among points of equal probabilities and objective."""
         self.intercept = self.intercept - np.mean(self.intercept)
         if self.code == NONNEGATIVE_ELASTIC_NET:
             return
@@ -252,6 +253,7 @@ class PairWorkingSet(WorkingSet):
     def _support_step(self):
         """Take Newton steps on the support, with the signs as they are, while they last."""
         parent = self.parent
+        rounding = 10 * np.finfo(parent.x.dtype).eps * parent.unit
         for _ in range(MAX_SUPPORT_STEPS):
             x = self.x
             at = np.flatnonzero(x)
@@ -259,7 +261,7 @@ class PairWorkingSet(WorkingSet):
             gradient = support.correlate(parent.derivatives) + l1 * np.sign(x[at]) + ridge * x[at]
             totals = parent.derivatives.sum(axis=0) * parent.fit_intercept
             violation = max(np.max(np.abs(gradient), initial=0), np.max(np.abs(totals)))
-            if violation <= SUPPORT_FRACTION * self.accuracy:
+            if violation <= max(SUPPORT_FRACTION * self.accuracy, rounding):
                 break
             direction, shift = self._newton_direction(support, ridge, gradient, totals, violation)
             keeps_sign = (x[at] + direction) * x[at] > 0

@@ -13,9 +13,11 @@ which the engine of ``_working_set`` solves with the penalty; a line search foll
 Coefficients whose sign has settled then move by Newton steps of the loss itself. Where
 the penalty is smooth, truncated Newton steps of the whole problem take the place of
 working sets (``_truncated_newton``). The multinomial loss has working sets of its own
-(``_multinomial``). The stopping rule is the largest distance of the gradient to the subdifferential, relative to
-the largest entry of the gradient at the best constant model. A duality gap certifies the
-result: with the weighted slopes u_i = s_i f'(z_i) / sum_i s_i, shrunk until they sum to
+(``_multinomial``).
+
+The stopping rule is the largest distance of the gradient to the subdifferential, relative
+to the largest entry of the gradient at the best constant model. A duality gap certifies
+the result: with the weighted slopes u_i = s_i f'(z_i) / sum_i s_i, shrunk until they sum to
 zero (with an intercept) and X'u meets the bounds of the penalty, the dual value is
 
     D(u) = -sum_i s_i f*(u_i sum s / s_i) / sum_i s_i - penalty*(-X'u).
@@ -40,6 +42,7 @@ from sparseopt.optimize._kernels import losses as kernels
 from sparseopt.optimize._losses import LogisticLoss, MultinomialLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
 from sparseopt.optimize._restricted_loss import RestrictedLoss
+from sparseopt.optimize._separability import warn_if_separable
 from sparseopt.optimize._truncated_newton import SmoothRestriction
 from sparseopt.optimize._working_set import WorkingSetProblem, penalty_value
 
@@ -93,6 +96,7 @@ class PenalizedLoss:
         self.design = make_design(X)
         self.norms = self._spread(np.sqrt(self.design.column_norms_squared))
         self.y, self.loss, self.fit_intercept = y, loss, fit_intercept
+        self.sample_weight = sample_weight
         weights = np.ones(len(y)) if sample_weight is None else sample_weight.astype(float)
         self.shares = (weights / weights.sum()).astype(X.dtype)
         self.constant = self._best_constant(sample_weight)
@@ -157,7 +161,7 @@ class PenalizedLoss:
         if working_set is None:
             working_set = self._working_set(self._choose_working_set())
         working_set.solve(INNER_FRACTION * max(self.violation, self.accuracy))
-        self._normalise()
+        self.normalise()
         self.predictions = self.predict(self.x, self.intercept)
         self._gradient_is_current = False
         progress = self._certify()
@@ -229,7 +233,7 @@ class PenalizedLoss:
     def _best_constant(self, sample_weight):
         return self.loss.best_constant(self.y, sample_weight) if self.fit_intercept else 0.0
 
-    def _normalise(self):
+    def normalise(self):
         """Choose among points of equal predictions and objective."""
 
     def _working_set(self, columns):
@@ -434,4 +438,9 @@ def solve_smooth(problem, penalty, *, max_iter, tol, callback=None, warn=True):
     if problem.violation > problem._best_violation:
         problem.set_start(result.x, result.intercept)
     result.dual_gap = problem.dual_gap()
+    if warn:
+        penalty_there = penalty_value(problem.table, problem.x)
+        warn_if_separable(
+            problem.loss, problem.y, problem.predictions, problem.shares, penalty_there
+        )
     return result

@@ -133,7 +133,7 @@ def test_strong_penalty_leaves_the_share_of_the_classes():
     ("y", "sample_weight", "message"),
     [
         (np.zeros(6), None, "two classes with positive weight, got 1 class"),
-        (np.array([0, 1, 2, 0, 1, 2]), None, "Only binary classification is supported"),
+        (np.array([0, 1, 2, 0, 1, 2]), [1, 1, 0, 1, 1, 0], r"positive weight, got none for \[2\]"),
         (np.array([0, 1, 0, 0, 0, 0]), [1, 0, 1, 1, 1, 1], "got 1 class"),
         (np.array([0, 1] * 3), [1, -1, 1, 1, 1, 1], "Negative values"),
         (np.linspace(0, 1, 6), None, "Unknown label type"),

@@ -168,7 +168,8 @@ def test_block_coordinate_descent_reaches_the_same_point(l1_ratio):
 def test_golden_data_to_a_better_objective_than_any_trajectory():
     data = np.load(GOLDEN / "data_ABC.npz")
     X, y = data["C_X"], data["C_labels"].astype(int)
-    result = coordinate_descent(X, y, L1(0.0), loss=LOSS, max_iter=20, tol=1e-5)
+    with pytest.warns(ConvergenceWarning, match="perfectly separable"):
+        result = coordinate_descent(X, y, L1(0.0), loss=LOSS, max_iter=20, tol=1e-5)
     trajectories = np.load(GOLDEN / "trajectories.npz")
     reached = [trajectories[name][-1] for name in trajectories if name.startswith("C_")
                and name.endswith("_f")]  # fmt: skip
@@ -271,11 +272,32 @@ def test_degenerate_columns_and_labels():
         coordinate_descent(X, y - 0.5, penalty, loss=LOSS)
 
 
-def test_separable_classes_without_a_penalty_warn():
+def test_a_label_without_samples_is_one_to_avoid_where_that_has_a_minimiser():
+    X, y, _ = make_problem()
+    y = 2 * (y > 1)
+    penalty = ElasticNet(strength(X, y, 0.05, fit_intercept=False), 0.5)
+    results = [
+        solve(X, y, penalty, loss=LOSS, tol=1e-9)
+        for solve in (coordinate_descent, block_coordinate_descent)
+    ]
+    assert violation(X, y, penalty, results[0], fit_intercept=False) <= 1e-9
+    np.testing.assert_allclose(results[0].x, results[1].x, atol=1e-6)
+    for solve in (coordinate_descent, block_coordinate_descent):
+        with pytest.raises(ValueError, match="got no 1, whose intercept would be -inf"):
+            solve(X, y, penalty, loss=LOSS, fit_intercept=True)
+
+
+@pytest.mark.parametrize("solve", [coordinate_descent, block_coordinate_descent])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_separable_classes_without_a_penalty_warn(solve, fit_intercept):
     X = np.repeat(np.eye(3), 4, axis=0)
     y = np.repeat(np.arange(3), 4)
-    with pytest.warns(ConvergenceWarning):
-        coordinate_descent(X, y, L1(0.0), loss=LOSS, max_iter=3, tol=1e-14)
+    options = {"loss": LOSS, "fit_intercept": fit_intercept}
+    with pytest.warns(ConvergenceWarning, match="perfectly separable"):
+        solve(X, y, L1(0.0), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solve(X, y, L1(1e-3), **options)
 
 
 def test_samples_that_a_start_gets_very_wrong_do_not_stop_the_descent():

@@ -287,8 +287,11 @@ def test_unreached_tolerance_warns():
 def test_separable_data_without_a_penalty_warns():
     X = np.array([[1.0], [2.0], [-1.0], [-3.0]])
     y = np.array([1.0, 1.0, -1.0, -1.0])
-    with pytest.warns(ConvergenceWarning):
-        coordinate_descent(X, y, L1(0.0), loss=LogisticLoss(), tol=1e-14, max_iter=3)
+    for fit_intercept in (False, True):
+        with pytest.warns(ConvergenceWarning, match="perfectly separable"):
+            coordinate_descent(X, y, L1(0.0), loss=LogisticLoss(), fit_intercept=fit_intercept)
+    result = coordinate_descent(X, y, L1(1e-3), loss=LogisticLoss())
+    assert result.success
 
 
 def test_counts_far_from_the_start_converge():
