@@ -47,7 +47,6 @@ from sparseopt.optimize._truncated_newton import SmoothRestriction
 from sparseopt.optimize._working_set import WorkingSetProblem, penalty_value
 
 METHOD = "Prox-Newton coordinate descent"
-INNER_FRACTION = 0.3  # of the violation, the accuracy asked of a working set
 MODEL_FRACTION = 0.1  # of its gap, the accuracy asked of a second-order model
 MAX_NEWTON_STEPS = 30
 SMALLEST_WORKING_SET = 50
@@ -91,6 +90,7 @@ class PenalizedLoss:
 
     n_outputs = 1  # coefficients of a feature
     smallest_working_set = SMALLEST_WORKING_SET
+    inner_fraction = 0.5  # of the violation, the accuracy asked of a working set
 
     def __init__(self, X, y, loss, *, sample_weight=None, fit_intercept=False):
         self.design = make_design(X)
@@ -160,7 +160,7 @@ class PenalizedLoss:
         working_set = self._smooth
         if working_set is None:
             working_set = self._working_set(self._choose_working_set())
-        working_set.solve(INNER_FRACTION * max(self.violation, self.accuracy))
+        working_set.solve(self.inner_fraction * max(self.violation, self.accuracy))
         self.normalise()
         self.predictions = self.predict(self.x, self.intercept)
         self._gradient_is_current = False
