@@ -2,7 +2,7 @@
 
 from sparseopt._core._arrays import array_namespace, is_numpy, kernels_for, to_numpy
 from sparseopt._core._estimator import FitReporter, fitting
-from sparseopt._core._iteration import Progress, Status, iterate
+from sparseopt._core._iteration import Progress, Status, describe_end, iterate
 from sparseopt._core._parallel import run_parallel, short_products, spawn_seeds
 from sparseopt._core._validation import (
     check_at_least_one,
@@ -20,6 +20,7 @@ __all__ = [
     "check_nonnegative",
     "check_penalty_weights",
     "check_regression_data",
+    "describe_end",
     "fitting",
     "is_numpy",
     "iterate",

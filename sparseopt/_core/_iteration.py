@@ -137,7 +137,7 @@ def iterate(
                 "data for overflow, or rescale it."
             )
         best_x = state.x.copy()
-    message = _phrase(status, method, certificate_name, best.certificate, tol, nit, advice)
+    message = describe_end(status, method, certificate_name, best.certificate, tol, nit, advice)
     if warn and status not in (Status.CONVERGED, Status.STOPPED_BY_CALLBACK):
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
     return OptimizeResult(
@@ -189,7 +189,8 @@ def _scipy_callback(callback):
     return notify
 
 
-def _phrase(status, method, certificate_name, certificate, tol, nit, advice):
+def describe_end(status, method, certificate_name, certificate, tol, nit, advice):
+    """Return the message that tells why a run ended, and how near the solution it is."""
     reached = f"{certificate_name} {certificate:.3g} (tolerance {tol:.3g}) after {nit} iterations"
     if status == Status.CONVERGED:
         return f"{method} converged: {reached}."

@@ -27,6 +27,8 @@ METRICS = {
 LARGEST_STORED = 4_000_000  # entries up to which the costs of point clouds are stored
 ROW_BLOCKS = 8  # of a large pass; fixed, so that results do not depend on n_jobs
 MASS_TOLERANCE = 1e-6
+LARGEST_TOTAL = 1e100  # of the masses, and one over the smallest: products stay finite
+LARGEST_EXPONENT = 1e15  # of costs over reg: there, rounding errors are as large as the masses
 
 
 class Cost:
@@ -70,13 +72,14 @@ class Cost:
         n = self.shape[0]
         smallest, largest, sums, counts = (np.empty(n) for _ in range(4))
         kernels.cost_statistics(self.arguments, smallest, largest, sums, counts)
-        return smallest.min(), largest.max(), sums.sum() / counts.sum()
+        return smallest.min(), largest.max(), sums.sum() / max(counts.sum(), 1.0)
 
     def median(self):
-        """Return the median cost; of every k-th row only if there are many."""
+        """Return the median finite cost; of every k-th row only if there are many."""
         n, m = self.shape
         step = max(1, n * m // LARGEST_STORED)
-        return float(np.median(self.restrict(np.arange(0, n, step), slice(None)).dense()))
+        costs = self.restrict(np.arange(0, n, step), slice(None)).dense()
+        return float(np.median(costs[np.isfinite(costs)]))
 
     def restrict(self, rows, columns):
         """Return the cost of some rows and columns."""
@@ -140,14 +143,17 @@ def check_cost(C, X, Y, metric):
         raise ValueError(
             f"X and Y must have the same number of features, got shapes {X.shape} and {Y.shape}."
         )
-    if callable(metric) or metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         try:
-            return Cost(_as_matrix(cdist(X, Y, metric), "the matrix of distances"), X, Y, metric)
-        except ValueError as error:
+            distances = cdist(X, Y, metric)
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"metric must be one of {sorted(METRICS)}, or what "
                 f"scipy.spatial.distance.cdist accepts, got {metric!r}."
             ) from error
+        return Cost(
+            _as_matrix(distances, f"the matrix of distances by metric={metric!r}"), X, Y, metric
+        )
     stored = X.shape[0] * Y.shape[0] <= LARGEST_STORED
     return Cost(cdist(X, Y, metric) if stored else None, X, Y, metric)
 
@@ -174,7 +180,14 @@ def check_masses(a, b, shape, *, normalize=False):
     """Return two histograms as float64 arrays with the same total."""
     a = check_histogram(a, shape[0], "a", "rows", shape)
     b = check_histogram(b, shape[1], "b", "columns", shape)
-    total_a, total_b = a.sum(), b.sum()
+    with np.errstate(over="ignore"):
+        total_a, total_b = a.sum(), b.sum()
+    for name, total in (("a", total_a), ("b", total_b)):
+        if not (1 / LARGEST_TOTAL <= total <= LARGEST_TOTAL):
+            raise ValueError(
+                f"{name} must have a sum between {1 / LARGEST_TOTAL:g} and {LARGEST_TOTAL:g}, "
+                f"got {total:.8g}. Divide the masses by their sum."
+            )
     if normalize:
         return a / total_a, b / total_b
     if abs(total_a - total_b) > MASS_TOLERANCE * max(total_a, total_b):
@@ -188,6 +201,8 @@ def check_masses(a, b, shape, *, normalize=False):
 def check_histogram(mass, size, name, side, shape):
     if mass is None:
         return np.full(size, 1.0 / size)
+    if np.iscomplexobj(mass):
+        raise ValueError(f"{name} must be real, got complex masses.")
     try:
         mass = np.array(mass, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -201,7 +216,7 @@ def check_histogram(mass, size, name, side, shape):
         raise ValueError(f"{name} must be finite, got NaN or infinite masses.")
     if mass.min() < 0:
         raise ValueError(f"{name} must be >= 0, got {mass.min()!r} at {int(mass.argmin())}.")
-    if not mass.sum() > 0:
+    if not mass.max() > 0:
         raise ValueError(f"{name} must have a positive sum, got only zeros.")
     return mass
 
@@ -223,8 +238,25 @@ def check_reg(reg, reg_scale, cost):
     scale = {"max": largest, "mean": mean}.get(reg_scale)
     scale = cost.median() if scale is None else scale
     if not scale > 0:
-        raise ValueError(f"reg_scale={reg_scale!r} needs a positive cost, got {scale!r}.")
-    return float(reg * scale)
+        raise ValueError(f"reg_scale={reg_scale!r} needs a positive cost, got {float(scale)!r}.")
+    scaled = float(reg) * float(scale)
+    if not (scaled > 0 and math.isfinite(scaled)):
+        raise ValueError(
+            f"reg times reg_scale={reg_scale!r} must be positive and finite, got {reg!r} times "
+            f"{float(scale)!r}."
+        )
+    return scaled
+
+
+def check_exponents(cost, eps):
+    """Raise ValueError if no digit of the finite costs over eps has a meaning."""
+    largest = max(abs(value) for value in cost.statistics[:2])
+    if largest > LARGEST_EXPONENT * eps:
+        raise ValueError(
+            f"reg must be at least {1 / LARGEST_EXPONENT:g} times the largest cost, got {eps!r} "
+            f"and {float(largest)!r}: rounding errors would exceed the masses. Use numpy.inf for "
+            "forbidden pairs, and wasserstein_distance(..., reg=None) for exact optimal transport."
+        )
 
 
 def check_feasible(cost, a, b):

@@ -15,7 +15,8 @@ class OTResult(OptimizeResult):
     Potentials are in the units of the cost and give the plan
     ``P[i, j] = a[i] b[j] exp((f[i] + g[j] - C[i, j]) / reg)``. Only their sum is determined;
     they are shifted so that ``a @ f == b @ g``. On bins without mass they are extended by
-    the condition that holds on the others, and the plan is zero.
+    the condition that holds on the others (any number where all their costs are infinite),
+    and the plan is zero.
 
     Parameters
     ----------
@@ -274,12 +275,14 @@ class OTResult(OptimizeResult):
             rows += np.outer(lacking_a[block], share)
             upper += float(np.sum(np.multiply(rows, C, where=rows > 0, out=np.zeros_like(C))))
             np.minimum(g, np.min(C - f[block, None], axis=0), out=g)
+        g[np.isinf(g)] = 0.0  # bins without mass, all of whose costs are infinite
         f_best = np.full(f.size, np.inf)
         n_rows = max(1, BLOCK_ENTRIES // g.size)
         for start in range(0, f.size, n_rows):
             block = slice(start, start + n_rows)
             C = self._cost.restrict(block, slice(None)).dense()
             f_best[block] = np.min(C - g, axis=1)
+        f_best[np.isinf(f_best)] = 0.0
         return upper, float(self.a @ f_best + self.b @ g)
 
     def _rounding(self):

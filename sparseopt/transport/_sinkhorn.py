@@ -9,13 +9,16 @@ distances, NeurIPS 26. For masses a (n,), b (m,), costs C (n, m) and reg > 0,
 
 import math
 import numbers
+import warnings
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt._core import check_at_least_one, iterate
+from sparseopt._core import Status, check_at_least_one, describe_end, iterate
 from sparseopt.transport._kernels import cpu as kernels
 from sparseopt.transport._problem import (
     check_cost,
+    check_exponents,
     check_feasible,
     check_masses,
     check_reg,
@@ -26,6 +29,7 @@ from sparseopt.transport._semidual import SemiDual
 from sparseopt.transport._steps import TransportSteps
 
 SOLVERS = ("auto", "sns", "sinkhorn", "sinkhorn_log")
+SHARE_FOR_STEPS = 0.99  # of the tolerance; the rest is for rounding the potentials
 
 
 def sinkhorn(
@@ -165,6 +169,7 @@ def sinkhorn(
         raise ValueError("C has no finite cost between bins with mass: no plan is feasible.")
     if inner.stored and np.isinf(inner.matrix).any():
         check_feasible(inner, a[rows], b[columns])
+    check_exponents(inner, eps)
     mass = a.sum()
     p, q = a[rows] / mass, b[columns] / mass
     if init is None:
@@ -173,6 +178,7 @@ def sinkhorn(
         y = check_init(init, cost.shape)[1][columns] + eps * np.log(q)
         if eps_scaling == "auto":
             options["eps_scaling"] = False
+    options["tol"] = SHARE_FOR_STEPS * tol
     state = TransportSteps(
         inner, p, q, eps, y, every_sweep=bool(store_history), n_jobs=n_jobs, **options
     )
@@ -180,14 +186,15 @@ def sinkhorn(
         TransportSteps.step,
         state,
         max_iter=max_iter,
-        tol=tol,
-        method="Sinkhorn" if solver.startswith("sinkhorn") else "Sinkhorn-Newton-Sparse",
+        tol=options["tol"],
+        method=solver,
         initial=state.progress(),
         callback=callback,
-        certificate_name="marginal error",
-        advice="Increase max_iter, reg or tol.",
+        warn=False,
     )
-    return _finish(cost, a, b, eps, state, run, dtype)
+    result = _finish(cost, a, b, eps, state, run, dtype)
+    _judge(result, "Sinkhorn" if solver.startswith("sinkhorn") else "Sinkhorn-Newton-Sparse", tol)
+    return result
 
 
 def sinkhorn_newton_sparse(a=None, b=None, C=None, **options):
@@ -255,10 +262,7 @@ def _finish(cost, a, b, eps, state, run, dtype):
         kl=float(kl),
         marginal_error=error,
         certificate=sum(error),
-        converged=run.success,
-        success=run.success,
         status=run.status,
-        message=run.message,
         fun=value,
         n_iter=state.n_iter,
         nit=state.n_iter,
@@ -269,8 +273,33 @@ def _finish(cost, a, b, eps, state, run, dtype):
     )
 
 
+def _judge(result, method, tol):
+    """Say whether the potentials that are returned meet the tolerance, and warn if not.
+
+    Their error is that of the last step plus what rounding adds; a run that ended at a
+    larger regularisation knows only the error there.
+    """
+    error = result.certificate / result.a.sum()
+    status = result.status
+    if status != Status.STOPPED_BY_CALLBACK and error <= tol:
+        status = Status.CONVERGED
+    elif status == Status.CONVERGED:
+        status = Status.STALLED
+    result.status = status
+    result.converged = result.success = status == Status.CONVERGED
+    result.message = describe_end(
+        status, method, "marginal error", error, tol, result.n_iter,
+        "Increase max_iter, reg or tol.",
+    )  # fmt: skip
+    if status not in (Status.CONVERGED, Status.STOPPED_BY_CALLBACK):
+        warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
+
+
 def _potentials(cost, a, b, eps, point, n_jobs):
-    """Return f and g, on bins without mass by the condition that holds on the others."""
+    """Return f and g, on bins without mass by the condition that holds on the others.
+
+    The condition is void for bins whose costs are all infinite: zero before the gauge.
+    """
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)
     f, g = np.empty(a.size), np.empty(b.size)
     f[rows] = point.x - eps * np.log(a[rows])
@@ -280,13 +309,13 @@ def _potentials(cost, a, b, eps, point, n_jobs):
         part = SemiDual(
             cost.restrict(empty_rows, columns), np.ones(empty_rows.size), b[columns], eps
         )
-        f[empty_rows] = part.evaluate(point.y).x
+        f[empty_rows] = np.nan_to_num(part.evaluate(point.y).x, nan=0.0)
     if empty_columns.size:
         part = SemiDual(
             cost.restrict(rows, empty_columns).transpose(),
             np.ones(empty_columns.size), a[rows], eps,
         )  # fmt: skip
-        g[empty_columns] = part.evaluate(point.x).x
+        g[empty_columns] = np.nan_to_num(part.evaluate(point.x).x, nan=0.0)
     return f, g
 
 
@@ -308,14 +337,15 @@ def plan_sums(cost, a, b, f, g, eps, n_jobs):
 def check_options(solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsity):
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {SOLVERS}, got {solver!r}.")
-    if not (isinstance(tol, numbers.Real) and tol > 0):
+    if isinstance(tol, bool) or not (isinstance(tol, numbers.Real) and 0 < tol < math.inf):
         raise ValueError(f"tol must be a positive number, got {tol!r}.")
     check_at_least_one(max_iter, "max_iter")
     check_at_least_one(warm_start_sweeps, "warm_start_sweeps")
     if eps_scaling not in ("auto", True, False):
         raise ValueError(f'eps_scaling must be "auto", True or False, got {eps_scaling!r}.')
     if not (sparsity is None or sparsity == "auto"):
-        if not (isinstance(sparsity, numbers.Real) and 0 < sparsity <= 1):
+        real = isinstance(sparsity, numbers.Real) and not isinstance(sparsity, bool)
+        if not (real and 0 < sparsity <= 1):
             raise ValueError(
                 f'sparsity must be "auto", None or a number in (0, 1], got {sparsity!r}.'
             )

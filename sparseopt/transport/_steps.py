@@ -184,7 +184,8 @@ class TransportSteps:
 
     def _rounding_floor(self):
         point = self.point
-        scale = np.max(np.abs(point.x)) + np.max(np.abs(point.y)) + self.range
+        # Where the plan has mass, costs are no larger than the potentials.
+        scale = 2 * (np.max(np.abs(point.x)) + np.max(np.abs(point.y)))
         return 1.1e-16 * scale / self.dual.eps
 
 
