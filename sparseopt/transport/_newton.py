@@ -28,6 +28,7 @@ SMALLEST_SHIFT, LARGEST_SHIFT = 1e-3, 1e6
 CG_ITERATIONS = 500
 DENSE_SHARE = 0.2  # kept share of the entries from which the diagonal preconditions well
 FEW_ITERATIONS = 24  # in which the diagonal has to do before a better preconditioner is built
+DENSE_ITERATIONS = 60  # the same where that preconditioner has many entries
 NO_FACTORS = (
     np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0), np.empty(0),
 )  # fmt: skip
@@ -104,7 +105,7 @@ class NewtonSteps:
 
         if not self.ill_conditioned:
             dense = kept[2].size > DENSE_SHARE * dual.a.size * dual.b.size
-            if solve(NO_FACTORS, CG_ITERATIONS if dense else FEW_ITERATIONS) or dense:
+            if solve(NO_FACTORS, DENSE_ITERATIONS if dense else FEW_ITERATIONS):
                 return dy
             self.ill_conditioned = True
         sums = np.zeros_like(dy)
