@@ -140,14 +140,8 @@ class OTResult(OptimizeResult):
         """
         if axis not in (0, 1):
             raise ValueError(f"axis must be 0 or 1, got {axis!r}.")
-        shape = (self.f.size, self.g.size)
-        V = np.asarray(V, dtype=np.float64)
-        if V.ndim not in (1, 2) or V.shape[0] != shape[axis]:
-            raise ValueError(
-                f"V must have {shape[axis]} rows for axis={axis} of a plan of shape {shape}, "
-                f"got shape {V.shape}."
-            )
-        product = np.zeros((shape[1 - axis], *V.shape[1:]))
+        V = self._factor(V, axis)
+        product = np.zeros(((self.g.size, self.f.size)[axis], *V.shape[1:]))
         for block, rows in self._blocks():
             if axis == 1:
                 product[block] = rows @ V
@@ -167,14 +161,16 @@ class OTResult(OptimizeResult):
         -------
         images : ndarray of shape (n,) or (n, k)
             ``sum_j P_ij V_j / sum_j P_ij``; sources without mass are sent as the
-            potentials say.
+            potentials say, those without finite costs nowhere (NaN).
         """
         if V is None:
             V = self._points("barycentric_map")[1]
-        V = np.asarray(V, dtype=np.float64)
+        V = self._factor(V, 1)
         images = np.empty((self.f.size, *V.shape[1:]))
         for block, rows in self._blocks(np.zeros(self.f.size)):
-            images[block] = (rows @ V) / np.sum(rows, axis=1).reshape((-1,) + (1,) * (V.ndim - 1))
+            sums = np.sum(rows, axis=1)
+            sums[sums == 0] = np.nan
+            images[block] = (rows @ V) / sums.reshape((-1,) + (1,) * (V.ndim - 1))
         return images.astype(self.f.dtype, copy=False)
 
     def grad_C(self):
@@ -302,6 +298,19 @@ class OTResult(OptimizeResult):
             sums[block] = row_factor[block] * (plan @ column_factor)
         lacking_a = np.maximum(self.a - sums, 0.0)
         return row_factor, column_factor, lacking_a, lacking_b
+
+    def _factor(self, V, axis):
+        """Return what the plan is multiplied by, checked."""
+        shape = (self.f.size, self.g.size)
+        if np.iscomplexobj(V):
+            raise ValueError("V must be real, got complex values.")
+        V = np.asarray(V, dtype=np.float64)
+        if V.ndim not in (1, 2) or V.shape[0] != shape[axis]:
+            raise ValueError(
+                f"V must have {shape[axis]} rows for axis={axis} of a plan of shape {shape}, "
+                f"got shape {V.shape}."
+            )
+        return V
 
     def _points(self, method):
         if self._cost.X is None:

@@ -162,6 +162,9 @@ def test_bins_without_mass_and_without_finite_costs(solver):
     np.testing.assert_allclose(result.value, inner.value)
     np.testing.assert_allclose(result.gap(), inner.gap(), rtol=1e-6)
     np.testing.assert_allclose(result.rounded_plan().sum(0), b, atol=1e-15)
+    images = result.barycentric_map(np.arange(7.0))
+    assert np.isnan(images[2])  # it goes nowhere
+    np.testing.assert_allclose(np.delete(images, 2), inner.barycentric_map(np.flatnonzero(b)))
 
 
 @pytest.mark.parametrize("solver", ["auto", "sns"])
