@@ -20,7 +20,8 @@ from sparseopt.transport._kernels.forest import factorize
 
 FORCING = 0.01  # dropped mass, relative to the gradient
 SUFFICIENT = 1e-4  # share of the predicted increase that the line search asks for
-LARGEST_GROWTH = 50.0  # of an exponent in one step
+FIRST_GROWTH = 50.0  # of an exponent in one step; twice that where the dual stays linear so far
+NEARLY_LINEAR = 0.9  # share of the slope that is still there
 HALVINGS = 20
 TINY = 1e-100
 ROUNDING = 1e-12  # relative change of the objective that may be rounding error
@@ -54,6 +55,7 @@ class NewtonSteps:
         smallest, largest, _ = dual.cost.statistics
         self.range = max(largest - smallest, dual.eps)
         self.damping = 1.0
+        self.growth = FIRST_GROWTH
         self.ill_conditioned = False  # whether the diagonal is too weak a preconditioner
         self.n_newton = self.n_cg = self.n_sweeps = self.n_kept = 0
         n, m = dual.shape
@@ -139,13 +141,17 @@ class NewtonSteps:
 
     def _search(self, dy, slope):
         dual, old = self.dual, self.point
-        length = min(1.0, LARGEST_GROWTH * dual.eps / max(float(np.ptp(dy)), TINY))
+        length = bound = min(1.0, self.growth * dual.eps / max(float(np.ptp(dy)), TINY))
         for _ in range(HALVINGS):
             new = dual.evaluate(old.y + length * dy, self.plan)
             gain = new.objective - old.objective
             close = abs(gain) <= ROUNDING * max(abs(old.objective), dual.eps)
             if gain >= SUFFICIENT * length * slope or (close and new.error <= 0.9 * old.error):
                 self._adapt(gain, length, slope, close)
+                if length < bound:
+                    self.growth = max(self.growth / 2, FIRST_GROWTH)
+                elif length < 1 and gain > NEARLY_LINEAR * length * slope:
+                    self.growth *= 2
                 return new
             length /= 2
         return None

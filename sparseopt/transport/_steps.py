@@ -20,7 +20,7 @@ STAGE_RATIO = 4.0
 STAGE_TOL = 1e-3
 STAGE_SWEEPS = 5
 WORTH_NEWTON = 120  # predicted sweeps that cost more than Newton's method, measured
-PATIENCE = 30  # Newton steps without a better error
+PATIENCE = 30  # Newton steps without a better error, or a better objective than by a sweep
 
 
 class TransportSteps:
@@ -82,10 +82,18 @@ class TransportSteps:
         point = self.point
         if self.last_stage and (self.best is None or point.error <= self.best.error):
             self.best = point
+        if self._improves(point):
             self.since_best = 0
+        self.least_error = min(self.least_error, point.error)
+        self.objective = point.objective
         self.trace.append((self.dual.eps, self.n_sweeps, self.n_newton, self.n_kept))
         stalled = self.last_stage and point.error <= self._rounding_floor()
         return Progress(point.objective, point.error, stalled, iterations)
+
+    def _improves(self, point):
+        """Return whether the error fell, or the objective grew by more than a sweep lifts it."""
+        gain = point.objective - self.objective
+        return point.error < self.least_error or gain > self.dual.eps * point.error**2
 
     def result_point(self):
         """Return the best point at the regularisation that was asked for."""
@@ -120,7 +128,8 @@ class TransportSteps:
 
     def _begin_stage(self, y):
         self.dual = self._dual_function(self.regs[self.stage])
-        self.newton, self.since_best, self.n_kept, self.sweeps_here = None, 0, 0, 1
+        self.newton, self.n_kept, self.sweeps_here = None, 0, 1
+        self.least_error, self.objective, self.since_best = np.inf, np.inf, 0  # of this stage
         self.factors = None
         if self.plan.size and self.may_scale:
             self.factors = ScalingSweeps(self.dual, y, self.plan, self._stage_tol())
