@@ -4,6 +4,7 @@ import numpy as np
 from scipy import sparse as sp
 from scipy.optimize import OptimizeResult
 
+from sparseopt.transport._implicit import plan_derivative
 from sparseopt.transport._kernels import cpu as kernels
 
 BLOCK_ENTRIES = 2**20  # entries of the plan in memory at once where it is not asked for
@@ -219,6 +220,43 @@ class OTResult(OptimizeResult):
         for block, rows in self._blocks():
             gradient += _slopes(Y, X[block], rows.T, self._cost.metric)
         return gradient.astype(self.f.dtype, copy=False)
+
+    def plan_derivative(self, direction):
+        """Compute how the plan changes as the costs do.
+
+        Parameters
+        ----------
+        direction : array-like of shape (n, m)
+            What is added to the costs, times an infinitesimal number. Entries where the cost
+            is infinite do not matter.
+
+        Returns
+        -------
+        derivative : ndarray of shape (n, m)
+            Directional derivative of :meth:`plan`, by the implicit function theorem: one linear
+            system with Newton's matrix. That of a loss ``<W, P>`` in the costs is
+            ``plan_derivative(W)``, since the second derivative of ``value`` is symmetric.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the system was not solved to full accuracy.
+        """
+        shape = (self.f.size, self.g.size)
+        if np.iscomplexobj(direction):
+            raise ValueError("direction must be real, got complex values.")
+        direction = np.asarray(direction, dtype=np.float64)
+        if direction.shape != shape:
+            raise ValueError(
+                f"direction must have the shape of the plan, {shape}, got {direction.shape}."
+            )
+        plan = self._rows(0, shape[0])
+        direction = np.where(plan > 0, direction, 0.0)
+        if not np.isfinite(direction).all():
+            raise ValueError("direction must be finite, got NaN or infinite entries.")
+        penalties = self.get("reg_m", (np.inf, np.inf))
+        derivative = plan_derivative(plan, direction, self.reg, penalties)
+        return derivative.astype(self.f.dtype, copy=False)
 
     def rounded_plan(self):
         """Return a plan near this one whose marginals are exact.

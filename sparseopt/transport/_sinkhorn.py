@@ -72,7 +72,7 @@ def sinkhorn(
         Costs; ``numpy.inf`` forbids a pair.
     X : array-like of shape (n, n_features), optional
         Source points, instead of ``C``. With more than four million pairs the costs are
-        computed where they are needed and never stored.
+        computed where they are needed and never stored; then all solvers run sweeps alone.
     Y : array-like of shape (m, n_features), optional
         Target points; ``X`` by default.
     metric : str or callable, default="sqeuclidean"

@@ -11,7 +11,12 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt.transport import OTResult, sinkhorn, sinkhorn_newton_sparse
+from sparseopt.transport import (
+    OTResult,
+    sinkhorn,
+    sinkhorn_newton_sparse,
+    sinkhorn_unbalanced,
+)
 from sparseopt.transport import _result as module
 
 FIELDS = {
@@ -290,3 +295,82 @@ def test_gradients_at_bins_without_mass():
     two = sinkhorn(a + 2 * h * D, b, X=X, Y=Y, reg=0.3, tol=1e-12).value
     slope = (4 * one - two - 3 * result.value) / (2 * h)
     np.testing.assert_allclose(result.grad_a() @ D, slope, rtol=1e-4)
+
+
+def derivative_by_differences(solve, C, D, h=1e-5):
+    return (solve(C + h * D).plan() - solve(C - h * D).plan()) / (2 * h)
+
+
+@pytest.mark.parametrize("reg", [1.0, 0.1, 0.01])
+def test_derivative_of_the_plan(reg):
+    a, b, X, Y = random_problem()
+    a[3], b[5] = 0, 0
+    a, b, C = 2 * a / a.sum(), 2 * b / b.sum(), cdist(X, Y)
+
+    def solve(C):
+        return sinkhorn(a, b, C, reg=reg, tol=1e-12)
+
+    rng = np.random.default_rng(0)
+    D, W = rng.standard_normal(C.shape), rng.standard_normal(C.shape)
+    result = solve(C)
+    derivative = result.plan_derivative(D)
+    expected = derivative_by_differences(solve, C, D, h=1e-4 * reg)
+    np.testing.assert_allclose(derivative, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+    # Marginals stay; the plan is the gradient of a concave function of the costs.
+    np.testing.assert_allclose(derivative.sum(0), 0, atol=1e-9)
+    np.testing.assert_allclose(derivative.sum(1), 0, atol=1e-9)
+    np.testing.assert_allclose(np.sum(W * derivative), np.sum(D * result.plan_derivative(W)))
+    assert np.sum(D * derivative) < 0
+    # Costs that only shift the potentials move nothing.
+    shift = rng.standard_normal((12, 1)) + rng.standard_normal(15)
+    np.testing.assert_allclose(result.plan_derivative(shift), 0, atol=1e-9)
+
+
+def test_derivative_of_a_plan_with_forbidden_pairs():
+    rng = np.random.default_rng(0)
+    C, D = rng.random((8, 8)), rng.standard_normal((8, 8))
+    C[0, 1:5] = C[4:, 7] = np.inf
+
+    def solve(C):
+        return sinkhorn(C=C, reg=0.05, tol=1e-12)
+
+    result = solve(C)
+    expected = derivative_by_differences(solve, C, D)
+    np.testing.assert_allclose(result.plan_derivative(D), expected, rtol=1e-4, atol=1e-7)
+    D[np.isinf(C)] = np.nan
+    np.testing.assert_allclose(result.plan_derivative(D), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_derivative_of_a_sharp_plan():
+    # Weights of the system span hundreds of magnitudes.
+    C = np.random.default_rng(0).random((60, 60))
+    D = np.random.default_rng(1).standard_normal((60, 60))
+    result = sinkhorn(C=C, reg=1e-3, tol=1e-13)
+
+    def solve(C):
+        return sinkhorn(C=C, reg=1e-3, tol=1e-13, init=(result.f, result.g))
+
+    expected = derivative_by_differences(solve, C, D, h=1e-7)
+    atol = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(result.plan_derivative(D), expected, atol=atol)
+
+
+@pytest.mark.parametrize("reg_m", [0.5, (np.inf, 0.3)])
+def test_derivative_of_an_unbalanced_plan(reg_m):
+    a, b, X, Y = random_problem()
+    C, D = cdist(X, Y), np.random.default_rng(0).standard_normal((12, 15))
+
+    def solve(C):
+        return sinkhorn_unbalanced(a, b, C, reg=0.1, reg_m=reg_m, tol=1e-12)
+
+    expected = derivative_by_differences(solve, C, D)
+    atol = 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(solve(C).plan_derivative(D), expected, rtol=1e-5, atol=atol)
+
+
+def test_derivative_of_the_plan_refuses_what_does_not_fit():
+    result = sinkhorn(C=np.eye(3), reg=0.1)
+    with pytest.raises(ValueError, match=r"shape of the plan, \(3, 3\), got \(3,\)"):
+        result.plan_derivative(np.ones(3))
+    with pytest.raises(ValueError, match="direction must be finite"):
+        result.plan_derivative(np.full((3, 3), np.nan))
