@@ -179,6 +179,7 @@ def sinkhorn(
         if eps_scaling == "auto":
             options["eps_scaling"] = False
     options["tol"] = SHARE_FOR_STEPS * tol
+    method = "Sinkhorn" if solver.startswith("sinkhorn") else "Sinkhorn-Newton-Sparse"
     state = TransportSteps(
         inner, p, q, eps, y, every_sweep=bool(store_history), n_jobs=n_jobs, **options
     )
@@ -187,13 +188,13 @@ def sinkhorn(
         state,
         max_iter=max_iter,
         tol=options["tol"],
-        method=solver,
+        method=method,
         initial=state.progress(),
         callback=callback,
         warn=False,
     )
     result = _finish(cost, a, b, eps, state, run, dtype)
-    _judge(result, "Sinkhorn" if solver.startswith("sinkhorn") else "Sinkhorn-Newton-Sparse", tol)
+    _judge(result, method, tol)
     return result
 
 

@@ -23,15 +23,18 @@ with sparse Newton iterations, ICLR.
 
 import math
 import numbers
+import warnings
 
 import numpy as np
 from scipy.special import xlogy
+from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt._core import iterate
+from sparseopt._core import Status, describe_end, iterate
 from sparseopt.transport._kernels.relaxed import balance_relaxed_rows
 from sparseopt.transport._problem import (
     MASS_TOLERANCE,
     check_cost,
+    check_exponents,
     check_histogram,
     check_reg,
     for_row_blocks,
@@ -41,6 +44,7 @@ from sparseopt.transport._semidual import NOTHING, Point, SemiDual
 from sparseopt.transport._sinkhorn import check_init, check_options, plan_sums, result_dtype
 from sparseopt.transport._steps import TransportSteps
 
+METHOD = "Unbalanced Sinkhorn"
 SWEEPS_BEFORE_NEWTON = 10
 SMALLEST_SUM = 1e-290
 SMALL_TRANSLATION = 0.1  # change of the mass, relative to the error, that is not worth a pass
@@ -230,6 +234,7 @@ def sinkhorn_unbalanced(
     inner = cost if full else cost.restrict(rows, columns)
     if inner.stored and not _every_row_is_finite(inner):
         raise ValueError("C must have a finite cost in every row and column with mass.")
+    check_exponents(inner, eps)
     y = eps * np.log(b[columns])
     if init is not None:
         y += check_init(init, cost.shape)[1][columns]
@@ -243,11 +248,10 @@ def sinkhorn_unbalanced(
         state,
         max_iter=max_iter,
         tol=tol,
-        method="Unbalanced Sinkhorn",
+        method=METHOD,
         initial=state.progress(),
         callback=callback,
-        certificate_name="relative dual gradient",
-        advice="Increase max_iter, reg or tol.",
+        warn=False,
     )
     with np.errstate(over="ignore", invalid="ignore"):
         result = _finish(cost, a, b, eps, rho, state, run, dtype)
@@ -256,7 +260,21 @@ def sinkhorn_unbalanced(
             "The mass of the plan overflows: negative costs create mass for less than the "
             f"penalty reg_m={reg_m!r} takes. Shift the costs, or increase reg_m."
         )
+    _judge(result, state.result_point().error, tol)
     return result
+
+
+def _judge(result, error, tol):
+    """Say how near the solution is, even if the run ended at a larger regularisation, and warn."""
+    if result.status != Status.STOPPED_BY_CALLBACK and error <= tol:
+        result.status = Status.CONVERGED
+    result.converged = result.success = result.status == Status.CONVERGED
+    result.message = describe_end(
+        result.status, METHOD, "relative dual gradient", error, tol, result.n_iter,
+        "Increase max_iter, reg or tol.",
+    )  # fmt: skip
+    if result.status not in (Status.CONVERGED, Status.STOPPED_BY_CALLBACK):
+        warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
 
 
 class RelaxedSteps(TransportSteps):
@@ -453,10 +471,7 @@ def _finish(cost, a, b, eps, rho, state, run, dtype):
         kl=kl,
         marginal_error=error,
         certificate=sum(error),
-        converged=run.success,
-        success=run.success,
         status=run.status,
-        message=run.message,
         fun=value,
         n_iter=state.n_iter,
         nit=state.n_iter,
@@ -468,7 +483,7 @@ def _finish(cost, a, b, eps, rho, state, run, dtype):
 
 
 def _potentials(cost, a, b, eps, rho, point):
-    """Return f and g, on bins without mass by the condition that holds on the others."""
+    """Return f and g, on bins without mass by the others' condition; 0 where that is void."""
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)
     f, g = np.empty(a.size), np.empty(b.size)
     f[rows] = point.x - eps * np.log(a[rows])
@@ -481,5 +496,5 @@ def _potentials(cost, a, b, eps, rho, point):
         if empty.size:
             ones = np.ones(empty.size)
             dual = RelaxedSemiDual(part(empty), ones, np.ones(y.size), eps, (strength, 1.0))
-            potential[empty] = dual.evaluate(y).x
+            potential[empty] = np.nan_to_num(dual.evaluate(y).x, nan=0.0)
     return f, g

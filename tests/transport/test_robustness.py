@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt.transport import sinkhorn
+from sparseopt.transport import sinkhorn, sinkhorn_unbalanced
 
 SOLVERS = ["auto", "sns", "sinkhorn", "sinkhorn_log"]
 
@@ -279,3 +279,28 @@ def test_counts_must_be_integers(name):
     for value in (2.5, True, "many"):
         with pytest.raises(TypeError, match=f"{name} must be an integer"):
             sinkhorn(C=np.eye(2), **{name: value})
+
+
+def test_unbalanced_results_tell_the_error_at_the_regularisation_asked_for():
+    rng = np.random.default_rng(0)
+    C, a, b = rng.random((30, 40)), rng.dirichlet(np.ones(30)), 1.5 * rng.dirichlet(np.ones(40))
+    with pytest.warns(ConvergenceWarning) as caught:
+        result = sinkhorn_unbalanced(a, b, C, reg=1e-4, reg_m=1.0, max_iter=8)
+    assert result.history["reg"][-1] > result.reg
+    error = float(str(caught[0].message).split("gradient ")[1].split()[0])
+    assert error == pytest.approx(result.certificate / 1.5, rel=0.1)
+    assert not result.converged
+    assert sinkhorn_unbalanced(a, b, C, reg=1e-4, reg_m=1.0).converged
+
+
+def test_unbalanced_bins_without_mass_and_without_finite_costs():
+    rng = np.random.default_rng(0)
+    a, b, C = rng.dirichlet(np.ones(6)), rng.dirichlet(np.ones(7)), rng.random((6, 7))
+    a[2], b[3] = 0, 0
+    inner = sinkhorn_unbalanced(a[a > 0], b[b > 0], C[a > 0][:, b > 0], reg=0.05, reg_m=1.0)
+    C[2], C[:, 3] = np.inf, np.inf
+    result = sinkhorn_unbalanced(a, b, C, reg=0.05, reg_m=1.0)
+    assert np.isfinite(result.x).all()
+    np.testing.assert_allclose(result.value, inner.value)
+    with pytest.raises(ValueError, match="reg must be at least 1e-15 times"):
+        sinkhorn_unbalanced(a, b, C, reg=1e-300, reg_m=1.0)
