@@ -12,8 +12,6 @@ principle). Three solvers: sparse LU, conjugate gradients (``_conjugate_gradient
 block descent (:func:`sparseopt.optimize.tree_block_descent`).
 """
 
-import math
-
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree, reverse_cuthill_mckee
@@ -28,6 +26,8 @@ from sparseopt.semi_supervised._kernels import cpu as kernels
 LARGEST_DIRECT = 5000  # free nodes up to which "auto" factorizes
 UNEVEN = 1.25  # deviation of the weights' logarithms that decides about the order
 LARGEST_SAMPLE = 100_000  # of weights to measure it
+SMALLEST_WEIGHT = 1e-150  # relative to the largest; the square of less would vanish
+ROUNDING = 1e-10  # relative residual that no tolerance asks a factorization to improve
 
 
 def reach(graph, labelled):
@@ -66,8 +66,13 @@ def propagate_labels(
     result : OptimizeResult
         ``x`` (n, n_classes), zero on nodes out of reach; ``relative_residual``, ``nit``,
         ``success``, ``status``, ``message``, ``history``.
+
+    Raises
+    ------
+    ValueError
+        If the weights differ too much for double precision.
     """
-    graph = graph.astype(np.float64, copy=False)
+    graph = _of_order_one(graph)
     n_free = np.count_nonzero(reached) - labelled.size
     if solver == "auto" or n_free == 0:
         solver = "direct" if n_free <= LARGEST_DIRECT else "cg"
@@ -96,6 +101,26 @@ def propagate_labels(
     result = solve(system, tol, max_iter, n_jobs, notify if callback is not None else None)
     result.x = expand(result.x)
     return result
+
+
+def _of_order_one(graph):
+    """Return the graph in units, a power of two, in which no square over- or underflows.
+
+    The solution does not depend on the unit.
+    """
+    data = graph.data.astype(np.float64, copy=False)
+    largest = np.max(data, initial=0.0)
+    if np.min(data, initial=np.inf) < SMALLEST_WEIGHT * largest:
+        raise _unresolved(f"the smallest is {np.min(data):.3g}, the largest {largest:.3g}")
+    data = np.ldexp(data, -np.frexp(largest)[1])
+    return sparse.csr_array((data, graph.indices, graph.indptr), shape=graph.shape)
+
+
+def _unresolved(what):
+    return ValueError(
+        f"The weights of the graph differ too much for double precision: {what}. Drop the "
+        "negligible ones, or label a node of each part that they alone connect."
+    )
 
 
 def _elimination_order(graph):
@@ -169,7 +194,10 @@ class _Direct:
         A = self._system.matrix().tocsc()
         if len(b):
             options = {"SymmetricMode": True, "DiagPivotThresh": 0.0}
-            self.x = splu(A, permc_spec="MMD_AT_PLUS_A", options=options).solve(b)
+            try:
+                self.x = splu(A, permc_spec="MMD_AT_PLUS_A", options=options).solve(b)
+            except RuntimeError as error:  # what SuperLU raises
+                raise _unresolved("the matrix is singular") from error
         rest = b - A @ self.x
         scale = np.linalg.norm(b, axis=0)
         ratio = np.linalg.norm(rest, axis=0) / np.where(scale > 0, scale, 1)
@@ -181,10 +209,12 @@ def _solve_direct(system, tol, max_iter, n_jobs, callback):
         lambda state: state.step(),
         _Direct(system),
         max_iter=1,
-        tol=math.inf,
+        tol=max(tol, ROUNDING),
         method="Sparse factorization",
         callback=callback,
         certificate_name="relative residual",
+        advice="The weights of the graph differ too much for double precision.",
+        warn=False,
     )
     result.relative_residual = result.certificate
     return result

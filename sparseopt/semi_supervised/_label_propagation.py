@@ -71,12 +71,13 @@ class GraphLabelPropagation(CallbackSupportMixin, ClassifierMixin, BaseEstimator
     transduction_ : ndarray of shape (n_samples,)
         Most likely class of each training sample.
     relative_residual_ : float
-        Certificate: largest relative residual of the linear systems.
+        Certificate: largest relative residual of the linear systems, before the values are
+        clipped to the range of the labels and scaled to sum one.
     n_iter_ : int
         Number of iterations; 1 for a factorization, or if there was nothing to solve.
     history_ : dict
         Arrays ``iteration``, ``time``, ``objective`` (that of the quadratic problem, but for a
-        constant) and ``certificate`` (the relative residual), one entry a check of the residual.
+        constant, with the largest weight scaled by a power of two to between 1/2 and 1) and ``certificate`` (the relative residual), one entry a check of the residual.
     graph_ : csr_array of shape (n_samples, n_samples)
         The weights.
     class_prior_ : ndarray of shape (n_classes,)
@@ -89,8 +90,10 @@ class GraphLabelPropagation(CallbackSupportMixin, ClassifierMixin, BaseEstimator
     Raises
     ------
     ValueError
-        From ``fit``, before any work, for fewer than two classes, too many neighbours, or a
-        graph that is not square, symmetric and non-negative.
+        From ``fit``, for fewer than two classes, too many neighbours, or a graph that is not
+        square, symmetric and non-negative, or whose weights differ so much that double
+        precision cannot resolve them. From predictions, for negative weights, and for weights
+        whose sum overflows.
 
     Warns
     -----
@@ -253,7 +256,11 @@ class GraphLabelPropagation(CallbackSupportMixin, ClassifierMixin, BaseEstimator
             return known[nearest].mean(axis=1)
         if (X.data if sparse.issparse(X) else X).min(initial=0.0) < 0:
             raise ValueError("X must hold weights >= 0 for a precomputed graph.")
-        connected = np.asarray(X.sum(axis=1)).ravel() > 0
+        with np.errstate(over="ignore"):
+            total = np.asarray(X.sum(axis=1)).ravel()
+        if not np.all(np.isfinite(total)):
+            raise ValueError("X must hold weights whose sums are finite, got an overflow.")
+        connected = total > 0
         return _normalize(np.asarray(X @ known), connected, self.class_prior_).astype(known.dtype)
 
     def predict(self, X):

@@ -429,6 +429,62 @@ def test_bad_parameters_are_refused(options):
         GraphLabelPropagation(**options).fit(np.arange(8.0)[:, None], np.arange(8) % 2)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("unit", [1e-300, 1e-170, 1e160, 1e300])
+def test_the_unit_of_the_weights_does_not_matter(solver, unit):
+    W, y = random_weights(), some_labels(60, 3)
+    model = GraphLabelPropagation("precomputed", solver=solver, tol=1e-10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scaled = clone(model).fit(W * unit, y)
+    expected = model.fit(W, y)
+    np.testing.assert_allclose(
+        scaled.label_distributions_, expected.label_distributions_, atol=1e-8
+    )
+    assert 0 < scaled.relative_residual_ <= 1e-10
+
+
+def weakly_labelled_path(weight):
+    """Return a path whose ends carry labels and hang on by edges of this weight."""
+    W = np.diag([weight, 1.0, 1.0, weight], 1)
+    return W + W.T, np.array([0, -1, -1, -1, 1])
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_weights_beyond_the_range_of_squares_are_refused(solver):
+    model = GraphLabelPropagation("precomputed", solver=solver)
+    with pytest.raises(ValueError, match="differ too much"):
+        model.fit(*weakly_labelled_path(1e-200))
+
+
+def test_a_matrix_that_rounding_makes_singular_is_refused():
+    model = GraphLabelPropagation("precomputed", solver="direct")
+    with pytest.raises(ValueError, match="singular"):
+        model.fit(*weakly_labelled_path(1e-20))
+
+
+def test_an_inexact_factorization_is_reported(monkeypatch):
+    class Inexact:
+        def __init__(self, A, **options):
+            self.shape = A.shape
+
+        def solve(self, b):
+            return np.full_like(b, 0.5)
+
+    monkeypatch.setattr("sparseopt.semi_supervised._harmonic.splu", Inexact)
+    model = GraphLabelPropagation("precomputed", solver="direct")
+    with pytest.warns(ConvergenceWarning, match="Sparse factorization"):
+        model.fit(random_weights(), some_labels(60, 3))
+    assert model.relative_residual_ > 1e-3
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, sparse.csr_array])
+def test_predictions_refuse_weights_whose_sum_overflows(wrap):
+    model = GraphLabelPropagation("precomputed").fit(random_weights(), some_labels(60, 3))
+    with pytest.raises(ValueError, match="overflow"):
+        model.predict_proba(wrap(np.full((1, 60), 1e307)))
+
+
 def test_predict_needs_a_fit():
     with pytest.raises(NotFittedError):
         GraphLabelPropagation().predict([[0.0]])
