@@ -411,4 +411,8 @@ def test_no_warning_for_a_solution_within_the_tolerance():
         warnings.simplefilter("error")
         for fraction in (0.3, 0.01, 1e-4):
             penalty = L1(strength(X, y, fraction))
-            coordinate_descent(X, y, penalty, loss=LOSS, fit_intercept=True)
+            result = coordinate_descent(X, y, penalty, loss=LOSS, fit_intercept=True, tol=1e-6)
+            assert result.success
+            assert violation(X, y, penalty, result) <= 1.01e-6 * strength(X, y, 1.0)
+            separates = np.argmax(X @ result.x.reshape(100, 4) + result.intercept, axis=1) == y
+            assert separates.all() or fraction == 0.3
