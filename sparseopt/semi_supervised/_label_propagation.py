@@ -77,7 +77,8 @@ class GraphLabelPropagation(CallbackSupportMixin, ClassifierMixin, BaseEstimator
         Number of iterations; 1 for a factorization, or if there was nothing to solve.
     history_ : dict
         Arrays ``iteration``, ``time``, ``objective`` (that of the quadratic problem, but for a
-        constant, with the largest weight scaled by a power of two to between 1/2 and 1) and ``certificate`` (the relative residual), one entry a check of the residual.
+        constant, with the largest weight scaled by a power of two to between 1/2 and 1) and
+        ``certificate`` (the relative residual), one entry a check of the residual.
     graph_ : csr_array of shape (n_samples, n_samples)
         The weights.
     class_prior_ : ndarray of shape (n_classes,)
