@@ -67,12 +67,29 @@ class Cost:
         return nothing, _writable(self.X), _writable(Yt), METRICS[self.metric]
 
     @functools.cached_property
+    def _described(self):
+        n, m = self.shape
+        smallest, sums, counts = (np.empty(n) for _ in range(3))
+        nearest, largest = np.empty(m), np.empty(m)
+        kernels.cost_statistics(self.arguments, smallest, sums, counts, nearest, largest)
+        mean = sums.sum() / max(counts.sum(), 1.0)
+        finite = counts.sum() == n * m
+        return smallest.min(), largest.max(), mean, finite, nearest
+
+    @property
     def statistics(self):
         """Smallest, largest and mean finite cost."""
-        n = self.shape[0]
-        smallest, largest, sums, counts = (np.empty(n) for _ in range(4))
-        kernels.cost_statistics(self.arguments, smallest, largest, sums, counts)
-        return smallest.min(), largest.max(), sums.sum() / max(counts.sum(), 1.0)
+        return self._described[:3]
+
+    @property
+    def all_finite(self):
+        """Whether no cost is infinite."""
+        return self._described[3]
+
+    @property
+    def first_potential(self):
+        """What is smallest in each column once each row's smallest cost is subtracted, (m,)."""
+        return self._described[4]
 
     def median(self):
         """Return the median finite cost; of every k-th row only if there are many."""
@@ -133,8 +150,10 @@ def check_cost(C, X, Y, metric):
                 "C must be a dense array: a missing entry of a sparse one could mean a cost "
                 "of zero or of infinity. Use numpy.inf for forbidden pairs."
             )
-        matrix = _as_matrix(C, "C", allow_infinity=True)
-        return Cost(np.ascontiguousarray(matrix))
+        cost = Cost(np.ascontiguousarray(_as_matrix(C, "C", finite=False)))
+        if not np.min(cost.statistics[0]) > -np.inf:
+            raise ValueError("C must be finite, got NaN or -inf entries.")
+        return cost
     if X is None:
         raise ValueError("Give the cost matrix C, or the points X and Y.")
     X = _as_matrix(X, "X")
@@ -158,7 +177,7 @@ def check_cost(C, X, Y, metric):
     return Cost(cdist(X, Y, metric) if stored else None, X, Y, metric)
 
 
-def _as_matrix(values, name, *, allow_infinity=False):
+def _as_matrix(values, name, *, finite=True):
     if np.iscomplexobj(values):
         raise ValueError(f"{name} must be real, got complex values.")
     try:
@@ -167,12 +186,8 @@ def _as_matrix(values, name, *, allow_infinity=False):
         raise ValueError(f"{name} must be a matrix of numbers.") from error
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(f"{name} must be a non-empty matrix, got shape {matrix.shape}.")
-    finite = np.isfinite(matrix)
-    if allow_infinity:
-        finite |= matrix == np.inf
-    if not finite.all():
-        kind = "NaN or -inf" if allow_infinity else "NaN or infinite"
-        raise ValueError(f"{name} must be finite, got {kind} entries.")
+    if finite and not np.isfinite(matrix).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinite entries.")
     return matrix
 
 

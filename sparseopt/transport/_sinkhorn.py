@@ -167,7 +167,7 @@ def sinkhorn(
     inner = cost if full else cost.restrict(rows, columns)
     if inner.stored and not np.isfinite(inner.statistics[1]):
         raise ValueError("C has no finite cost between bins with mass: no plan is feasible.")
-    if inner.stored and np.isinf(inner.matrix).any():
+    if inner.stored and not inner.all_finite:
         check_feasible(inner, a[rows], b[columns])
     check_exponents(inner, eps)
     mass = a.sum()

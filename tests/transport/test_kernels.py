@@ -123,13 +123,19 @@ def test_no_column_of_a_balanced_plan_vanishes():
 def test_cost_statistics(m):
     C = np.random.default_rng(m).standard_normal((40, m))
     C[3, m // 2] = C[5, m - 1] = np.inf
-    smallest, largest, sums, counts = (np.empty(40) for _ in range(4))
-    kernels.cost_statistics(dense_cost(C), smallest, largest, sums, counts)
+    smallest, sums, counts = (np.empty(40) for _ in range(3))
+    nearest, largest = np.empty(m), np.empty(m)
+    kernels.cost_statistics(dense_cost(C), smallest, sums, counts, nearest, largest)
     finite = np.isfinite(C)
     np.testing.assert_array_equal(smallest, C.min(1))
-    np.testing.assert_array_equal(largest, np.where(finite, C, -np.inf).max(1))
+    np.testing.assert_array_equal(largest, np.where(finite, C, -np.inf).max(0))
     np.testing.assert_array_equal(counts, finite.sum(1))
     np.testing.assert_allclose(sums, np.where(finite, C, 0).sum(1), atol=1e-12)
+    expected = C - np.where(np.isinf(C.min(1)), 0, C.min(1))[:, None]
+    np.testing.assert_array_equal(nearest, expected.min(0))
+    C[7, m // 2] = np.nan
+    kernels.cost_statistics(dense_cost(C), smallest, sums, counts, nearest, largest)
+    np.testing.assert_array_equal(np.isnan(smallest), np.arange(40) == 7)
 
 
 @pytest.mark.parametrize("metric", METRICS)

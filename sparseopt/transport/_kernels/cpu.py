@@ -258,31 +258,61 @@ def transport_cost(cost, x, y, eps, start, stop, row_sums, column_sums, row_cost
         _add_scaled(plan[0], 1.0, column_sums)
 
 
-@njit(cache=True, nogil=True, fastmath=REORDER)
-def _finite_sum(row):
-    """Return sum and number of the finite entries, and make the infinite ones -inf."""
-    total = count = 0.0
+@njit(cache=True, nogil=True)
+def _smallest_of_row(row, negative, work):
     for j in range(row.shape[0]):
-        total += row[j] if row[j] < np.inf else 0.0
-    for j in range(row.shape[0]):
-        count += 1.0 if row[j] < np.inf else 0.0
-    for j in range(row.shape[0]):
-        row[j] = row[j] if row[j] < np.inf else -np.inf
-    return total, count
+        negative[j] = -row[j]
+    return -_largest_of_row(negative, work)
 
 
 @njit(cache=True, nogil=True)
-def cost_statistics(cost, smallest, largest, sums, counts):
-    """Write the smallest, the largest, the sum and the number of each row's finite costs."""
-    m = max(cost[0].shape[1], cost[2].shape[1])
-    row, negative, work = np.empty(m), np.empty(m), np.empty(m)
+def _extend_range(row, offset, nearest, largest):
+    for j in range(row.shape[0]):
+        value = row[j] - offset
+        nearest[j] = value if value < nearest[j] else nearest[j]
+        largest[j] = row[j] if row[j] > largest[j] else largest[j]
+
+
+@njit(cache=True, nogil=True)
+def _describe_finite(row):
+    """Return the smallest entry, or NaN, and sum and number of the finite ones."""
+    smallest, total, count = np.inf, 0.0, 0
+    for value in row:
+        if math.isnan(value):
+            return np.nan, total, count
+        smallest = min(smallest, value)
+        if -np.inf < value < np.inf:
+            total += value
+            count += 1
+    return smallest, total, count
+
+
+@njit(cache=True, nogil=True)
+def cost_statistics(cost, smallest, sums, counts, nearest, largest):
+    """Write the smallest cost of each row, or NaN, and sum and number of its finite costs.
+
+    ``largest`` (m,) gets the largest finite cost of each column, and ``nearest`` (m,) the
+    smallest once each row's smallest cost is subtracted.
+    """
+    m = nearest.shape[0]
+    buffer, negative, work = np.empty(m), np.empty(m), np.empty(m)
+    nearest[:], largest[:] = np.inf, -np.inf
     for i in range(sums.shape[0]):
-        cost_row(cost, i, row)
+        row = buffer
+        if cost[3] == DENSE:
+            row = cost[0][i]
+        else:
+            cost_row(cost, i, row)
+        sums[i], counts[i] = _total(row), m
+        if -np.inf < sums[i] < np.inf:
+            smallest[i] = _smallest_of_row(row, negative, work)
+            _extend_range(row, smallest[i], nearest, largest)
+            continue
+        smallest[i], sums[i], counts[i] = _describe_finite(row)
         for j in range(m):
-            negative[j] = -row[j]
-        smallest[i] = -_largest_of_row(negative, work)
-        sums[i], counts[i] = _finite_sum(row)
-        largest[i] = _largest_of_row(row, work)
+            nearest[j] = min(nearest[j], row[j] - smallest[i])
+            if row[j] < np.inf:
+                largest[j] = max(largest[j], row[j])
 
 
 @njit(cache=True, nogil=True)
