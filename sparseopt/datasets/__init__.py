@@ -1,4 +1,4 @@
-"""Generators of the published experiments and of the speed comparisons."""
+"""Generators of the published experiments and of the speed comparisons, and their real data."""
 
 from sparseopt.datasets._approximation import make_iso_exponential
 from sparseopt.datasets._badly_scaled import (
@@ -6,17 +6,20 @@ from sparseopt.datasets._badly_scaled import (
     make_badly_scaled_multiclass,
     make_badly_scaled_regression,
 )
+from sparseopt.datasets._causal import load_sachs, make_linear_sem
 from sparseopt.datasets._graphs import make_lattice_labels, make_two_moons_graph
 from sparseopt.datasets._regression import make_correlated_regression, make_text_like_regression
 from sparseopt.datasets._sparse_recovery import make_sparse_recovery
 
 __all__ = [
+    "load_sachs",
     "make_badly_scaled_classification",
     "make_badly_scaled_multiclass",
     "make_badly_scaled_regression",
     "make_correlated_regression",
     "make_iso_exponential",
     "make_lattice_labels",
+    "make_linear_sem",
     "make_sparse_recovery",
     "make_text_like_regression",
     "make_two_moons_graph",
