@@ -77,7 +77,9 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
         the penalty is a ridge; or blocks.
     tol : float, default=1e-6
         The fit ends once the distance of the gradient to the optimality conditions is at
-        most ``tol`` times the largest entry of the gradient at the best constant model.
+        most ``tol`` times the largest entry of the gradient at the best constant model, and
+        the derivative in each intercept at most ``tol`` times the sum of the moduli of the
+        derivatives of the samples' losses there.
     warm_start : bool, default=False
         Whether to start from the coefficients of the previous fit.
 
@@ -93,7 +95,8 @@ class SparseLogisticRegression(CallbackSupportMixin, ClassifierMixin, BaseEstima
         Certificate: the objective exceeds its minimum by at most this. Infinite if a
         penalty weight is zero.
     kkt_ : float
-        Certificate: largest distance of the gradient to the optimality conditions.
+        Certificate: largest distance of the gradient to the optimality conditions, the
+        derivatives in the intercepts converted by the ratio of the two units of ``tol``.
     n_iter_ : int
         Number of iterations.
     history_ : dict

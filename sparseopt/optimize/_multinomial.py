@@ -28,9 +28,10 @@ and a zero coefficient wherever the l1 norm lets signs balance.
 import numpy as np
 from scipy import linalg, sparse
 
+from sparseopt.optimize._class_shifts import best_shifts
 from sparseopt.optimize._kernels import multinomial as kernels
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET
-from sparseopt.optimize._prox_newton import PenalizedLoss, WorkingSet
+from sparseopt.optimize._prox_newton import PenalizedLoss, WorkingSet, compact
 from sparseopt.optimize._truncated_newton import MAX_PRODUCTS, AllColumns, newton_direction
 
 MODEL_EPOCHS = 200
@@ -42,6 +43,7 @@ SETTLED = 0.02  # of the support, may change in a model before Newton steps on i
 FACTOR_SPEED = 5  # flops of matrix products in the time of one elsewhere
 LARGEST_FACTOR = 4096
 LARGEST_BLOCK = 50_000_000  # entries
+LARGEST_MEAN = 0.1  # of the root mean square of a column, that needs no centring
 DENSE_PAIRS = 0.25  # share of all pairs from which products with matrices are faster
 
 
@@ -120,12 +122,6 @@ class PenalizedMultinomial(PenalizedLoss):
         """Return the mean Hessian of a sample, (n_outputs, n_outputs)."""
         return np.diag(self.weighted.sum(axis=0)) - self.weighted.T @ self.probabilities
 
-    def intercept_violation(self):
-        """Return the largest derivative in an intercept."""
-        if not self.fit_intercept:
-            return 0.0
-        return float(np.max(np.abs(self.derivatives.sum(axis=0))))
-
     def _softmax(self, predictions):
         """Return losses, probabilities, and the probability of all classes but the label."""
         own = predictions[self.rows, self.y]
@@ -155,20 +151,25 @@ class PenalizedMultinomial(PenalizedLoss):
         return PairWorkingSet(self, columns)
 
     def normalise(self):
-        """Choose among points of equal probabilities and objective."""
+        """Shift the intercepts and the coefficients of each feature by what is best."""
         self.intercept = self.intercept - np.mean(self.intercept)
-        if self.code == NONNEGATIVE_ELASTIC_NET:
-            return
         coef = self.x.reshape(-1, self.n_classes)  # a view
-        l1, ridge = self.table[:, :: self.n_classes]
-        free = (l1 == 0) & (ridge == 0)
-        coef[free] -= coef[free].mean(axis=1, keepdims=True)
-        n_positive, n_negative = np.sum(coef > 0, axis=1), np.sum(coef < 0, axis=1)
-        tied = np.flatnonzero((ridge == 0) & (n_positive == n_negative) & (n_positive > 0))
-        tied = tied[2 * n_positive[tied] == self.n_classes]
-        tied = tied[l1[tied] > 0]
-        nearest = np.argmin(np.abs(coef[tied]), axis=1)
-        coef[tied] -= coef[tied, nearest][:, None]  # leaves an exact zero there
+        used = np.flatnonzero(coef.any(axis=1))
+        coef[used] -= self.best_shifts(coef[used], self.table[:, :: self.n_classes][:, used])
+
+    def best_shifts(self, coef, table):
+        """Return shifts of the rows of ``coef`` that decrease the penalty, as a column."""
+        nonnegative = self.code == NONNEGATIVE_ELASTIC_NET
+        return best_shifts(coef, *table, nonnegative=nonnegative)[:, None]
+
+    def _choose_working_set(self):
+        """Complete the features that have most classes: they may shift together."""
+        chosen = super()._choose_working_set()
+        coef = self.x.reshape(-1, self.n_classes)
+        most = np.maximum(np.sum(coef > 0, axis=1), np.sum(coef < 0, axis=1))
+        features = np.flatnonzero(2 * most > self.n_classes)
+        pairs = features[:, None] * self.n_classes + np.arange(self.n_classes)
+        return np.union1d(chosen, pairs)
 
     def _dual_slopes(self):
         shares = self.shares.astype(float)
@@ -191,8 +192,28 @@ class PairWorkingSet(WorkingSet):
         used, positions = np.unique(features, return_inverse=True)
         if used.size < matrix.shape[1]:
             matrix, features = matrix[:, used], positions
+        matrix = self._centre(compact(matrix), used)
         self.pairs = Pairs(matrix, features, classes, k)
+        self.means = self.column_means[features]
+        by_feature, counts = np.argsort(features, kind="stable"), np.bincount(features)
+        self._rows = by_feature[np.repeat(counts == k, counts)].reshape(-1, k)
         self._settled = False
+
+    def _centre(self, matrix, used):
+        """Return the columns in whose coordinates those with a large mean leave intercepts be."""
+        parent = self.parent
+        self.column_means = np.zeros(matrix.shape[1], matrix.dtype)
+        if not parent.fit_intercept or sparse.issparse(matrix):
+            return matrix  # the mean of a sparse column is far below its root mean square
+        means = parent.shares @ matrix
+        squares = parent.design.column_norms_squared[used] / len(parent.y)
+        if np.all(means**2 <= LARGEST_MEAN**2 * squares):
+            return matrix
+        self.column_means = means
+        matrix = np.asfortranarray(matrix - means)
+        rounding = 10 * np.finfo(matrix.dtype).eps * np.abs(means)
+        matrix[:, np.max(np.abs(matrix), axis=0) <= rounding] = 0  # constant: of no effect
+        return matrix
 
     def solve(self, accuracy):
         """Take Newton steps until the violation is at most ``accuracy``."""
@@ -204,6 +225,24 @@ class PairWorkingSet(WorkingSet):
 
     def _correlate(self, derivatives):
         return self.pairs.correlate(derivatives)
+
+    def _gradient(self):
+        totals = self.parent.derivatives.sum(axis=0)
+        return self._correlate(self.parent.derivatives) + self.means * self.pairs.spread(totals)
+
+    def _intercept_step(self, step, shift):
+        return shift - self.pairs.sum_outputs(self.means * step)
+
+    def _move(self, step, shift):
+        """Search along the step, then shift what all classes of a feature have in common."""
+        moved = super()._move(step, shift)
+        at = self.columns[self._rows]
+        coef = self.parent.x[at]
+        if moved and coef.any():
+            self.parent.x[at] = coef - self.parent.best_shifts(
+                coef, self.table[:, self._rows[:, 0]]
+            )
+        return moved
 
     def _model_step(self):
         """Minimise the second-order model and the penalty, then search along the line."""
@@ -224,7 +263,7 @@ class PairWorkingSet(WorkingSet):
                 slope = kernels.intercept_epoch(
                     totals, shift, probabilities, weighted, change, mean
                 )
-                moved = max(moved, slope)
+                moved = max(moved, parent.intercept_scale * slope)
             if moved <= target and not skip_zeros:
                 break
             skip_zeros = moved > target
@@ -262,7 +301,7 @@ class PairWorkingSet(WorkingSet):
             support, (l1, ridge) = self.pairs.take(at), self.table[:, at]
             gradient = support.correlate(parent.derivatives) + l1 * np.sign(x[at]) + ridge * x[at]
             totals = parent.derivatives.sum(axis=0) * parent.fit_intercept
-            violation = max(np.max(np.abs(gradient), initial=0), np.max(np.abs(totals)))
+            violation = max(np.max(np.abs(gradient), initial=0), parent.intercept_violation())
             if violation <= max(SUPPORT_FRACTION * self.accuracy, rounding):
                 break
             direction, shift = self._newton_direction(support, ridge, gradient, totals, violation)

@@ -16,7 +16,9 @@ working sets (``_truncated_newton``). The multinomial loss has working sets of i
 (``_multinomial``).
 
 The stopping rule is the largest distance of the gradient to the subdifferential, relative
-to the largest entry of the gradient at the best constant model. A duality gap certifies
+to the largest entry of the gradient at the best constant model. The derivative in the
+intercept counts relative to the sum of the moduli of the samples' derivatives there, so
+that the rule does not depend on the unit of X. A duality gap certifies
 the result: with the weighted slopes u_i = s_i f'(z_i) / sum_i s_i, shrunk until they sum to
 zero (with an intercept) and X'u meets the bounds of the penalty, the dual value is
 
@@ -84,8 +86,9 @@ class PenalizedLoss:
         F, and the largest distance to the optimality conditions.
     best_intercept : float
         Intercept of the iterate with the smallest violation since the penalty was set.
-    unit : float
-        Largest entry of the gradient at the best constant model.
+    unit, intercept_scale : float
+        Largest entry of the gradient at the best constant model; its ratio to the sum of the
+        moduli of the samples' derivatives there.
     """
 
     n_outputs = 1  # coefficients of a feature
@@ -104,7 +107,7 @@ class PenalizedLoss:
         self.set_start(np.zeros(self.norms.size))
         self.differentiate()
         self.gradient = self.correlate(self.derivatives)
-        self.unit = float(np.max(np.abs(self.gradient))) or 1.0
+        self.unit, self.intercept_scale = self._units()
         self._gradient_is_current = True
         self.accuracy = 0.0  # no working set is solved much more accurately than this
 
@@ -223,8 +226,23 @@ class PenalizedLoss:
         return np.array([[float(np.sum(self.curvatures))]])
 
     def intercept_violation(self):
-        """Return the modulus of the derivative in the intercept."""
-        return abs(float(np.sum(self.derivatives))) if self.fit_intercept else 0.0
+        """Return the largest derivative in an intercept, in the units of the gradient."""
+        if not self.fit_intercept:
+            return 0.0
+        return self.intercept_scale * float(np.max(np.abs(self.derivatives.sum(axis=0))))
+
+    def _units(self):
+        """Return the largest entry of the gradient, and what one slope of a sample is worth.
+
+        A gradient that only rounding errors separate from zero, as constant features and an
+        intercept have it, gives no unit; the largest that it could have been does.
+        """
+        largest = float(np.max(np.abs(self.gradient), initial=0.0))
+        possible = float(np.linalg.norm(self.derivatives)) * float(np.max(self.norms, initial=0.0))
+        if largest <= 10 * np.finfo(self.x.dtype).eps * possible:
+            largest = possible
+        total = float(np.sum(np.abs(self.derivatives)))
+        return largest or 1.0, (largest / total or 1.0) if total > 0 else 1.0
 
     def _spread(self, values):
         """Return what holds for features as an array over coefficients."""
@@ -305,7 +323,7 @@ class WorkingSet(RestrictedLoss):
 
     def _gather(self):
         """Copy the columns, which are visited many times."""
-        self.block = _compact(self.parent.design.matrix[:, self.columns])
+        self.block = compact(self.parent.design.matrix[:, self.columns])
 
     def _predict(self, step, shift):
         """Return the change of the predictions by a step of x and a shift of the intercept."""
@@ -386,7 +404,7 @@ class WorkingSet(RestrictedLoss):
         return make_design(block, sample_weight=weights, fit_intercept=parent.fit_intercept), scale
 
 
-def _compact(block):
+def compact(block):
     """Return a sparse block as a dense one where its overhead exceeds what it saves."""
     entries = block.shape[0] * block.shape[1]
     if sparse.issparse(block) and entries <= max(SMALL_BLOCK, 3 * block.nnz):

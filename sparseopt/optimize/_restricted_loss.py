@@ -40,9 +40,16 @@ class RestrictedLoss:
 
     def _violation(self):
         """Return the largest distance to the optimality conditions."""
-        gradient = self._correlate(self.parent.derivatives)
-        distance = self.penalty.subdifferential_distance(self.x, gradient)
+        distance = self.penalty.subdifferential_distance(self.x, self._gradient())
         return max(float(np.max(distance, initial=0.0)), self.parent.intercept_violation())
+
+    def _gradient(self):
+        """Return the gradient of the loss in the coefficients."""
+        return self._correlate(self.parent.derivatives)
+
+    def _intercept_step(self, step, shift):
+        """Return the step of the intercept that goes with ``_predict(step, shift)``."""
+        return shift
 
     def _move(self, step, shift):
         """Search along the step for a sufficient decrease; tell whether there was one."""
@@ -60,7 +67,7 @@ class RestrictedLoss:
             value = parent.loss_value(predictions) + penalty_value(self.table, trial)
             if value <= objective + SUFFICIENT_DECREASE * length * slope + rounding:
                 parent.x[self.columns] = trial
-                parent.intercept = parent.intercept + length * shift
+                parent.intercept = parent.intercept + length * self._intercept_step(step, shift)
                 parent.predictions = predictions
                 return True
             length /= 2

@@ -18,6 +18,7 @@ from sparseopt.optimize import (
     block_coordinate_descent,
     coordinate_descent,
 )
+from sparseopt.optimize._class_shifts import best_shifts
 from sparseopt.optimize._kernels import multinomial as kernels
 from sparseopt.optimize._multinomial import Pairs, PenalizedMultinomial, solve_directly
 from sparseopt.optimize._truncated_newton import AllColumns, Spectrum, newton_direction
@@ -53,7 +54,12 @@ def violation(X, y, penalty, result, sample_weight=None, *, fit_intercept=True):
         np.max(penalty.subdifferential_distance(coef[:, c], gradient[:, c]))
         for c in range(coef.shape[1])
     )
-    return max(distance, np.max(np.abs(derivatives.sum(axis=0))) if fit_intercept else 0)
+    if not fit_intercept:
+        return distance
+    constant = LOSS.best_constant(y, sample_weight)
+    slopes = LOSS.gradient(y, np.tile(constant, (len(y), 1)), sample_weight)
+    scale = np.max(np.abs(X.T @ slopes)) / np.sum(np.abs(slopes))
+    return max(distance, scale * np.max(np.abs(derivatives.sum(axis=0))))
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.1, 0.01])
@@ -270,6 +276,78 @@ def test_degenerate_columns_and_labels():
         coordinate_descent(X, 2 * (y > 1), penalty, loss=LOSS, fit_intercept=True)
     with pytest.raises(ValueError, match="integer labels"):
         coordinate_descent(X, y - 0.5, penalty, loss=LOSS)
+
+
+@pytest.mark.parametrize("solve", [coordinate_descent, block_coordinate_descent])
+@pytest.mark.parametrize("as_sparse", [False, True])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.9])
+def test_features_far_from_centred_are_solved_as_their_centred_copies(solve, as_sparse, l1_ratio):
+    X, y, weights = make_problem(n_classes=3)
+    shifted = X + 1e3
+    penalty = ElasticNet(strength(X, y, 0.05, weights), l1_ratio)
+    options = {"loss": LOSS, "sample_weight": weights, "fit_intercept": True}
+    expected = coordinate_descent(X, y, penalty, tol=1e-9, **options)
+    design = sparse.csc_array(shifted) if as_sparse else shifted
+    result = solve(design, y, penalty, tol=1e-8, max_iter=100, **options)
+    assert result.success
+    np.testing.assert_allclose(result.x, expected.x, atol=1e-6)
+    moved = expected.intercept - 1e3 * expected.x.reshape(-1, 3).sum(axis=0)
+    np.testing.assert_allclose(result.intercept, moved - moved.mean(), atol=1e-3)
+
+
+def test_constant_unpenalised_features_leave_the_solution_unchanged():
+    X, y, _ = make_problem(n_classes=3)
+    alpha = strength(X, y, 0.05)
+    expected = coordinate_descent(X, y, L1(alpha), loss=LOSS, fit_intercept=True, tol=1e-9)
+    wider = np.column_stack([np.full(len(y), 3.3), X])
+    penalty = L1(alpha, weights=np.r_[0.0, np.ones(X.shape[1])])
+    result = coordinate_descent(wider, y, penalty, loss=LOSS, fit_intercept=True, tol=1e-9)
+    assert result.success
+    np.testing.assert_allclose(result.x[3:], expected.x, atol=1e-7)
+
+
+@pytest.mark.parametrize("solve", [coordinate_descent, block_coordinate_descent])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.9])
+def test_features_of_unequal_scale_that_have_every_class(solve, l1_ratio):
+    X, y, _ = make_problem(60, 30, 3, seed=3)
+    y = np.random.default_rng(0).integers(0, 3, 60)
+    X = X * np.logspace(-6, 6, 30)
+    penalty = ElasticNet(0.01, l1_ratio)
+    result = solve(X, y, penalty, loss=LOSS, fit_intercept=True, tol=1e-8, max_iter=60)
+    assert result.success
+    assert violation(X, y, penalty, result) <= 2e-8 * strength(X, y, 1.0)
+    coef = result.x.reshape(30, 3)
+    if l1_ratio == 1:  # one class of every feature is at zero: a shift would pay otherwise
+        assert np.all(np.min(np.abs(coef), axis=1) == 0)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_unit_of_the_features_does_not_matter(scale):
+    X, y, weights = make_problem(n_classes=3)
+    alpha = strength(X, y, 0.05, weights)
+    options = {"loss": LOSS, "sample_weight": weights, "fit_intercept": True, "tol": 1e-9}
+    expected = coordinate_descent(X, y, L1(alpha), **options)
+    result = coordinate_descent(scale * X, y, L1(scale * alpha), **options)
+    assert result.success
+    np.testing.assert_allclose(scale * result.x, expected.x, atol=1e-8)
+    np.testing.assert_allclose(result.intercept, expected.intercept, atol=1e-8)
+    assert result.kkt / scale <= 1e-9 * strength(X, y, 1.0, weights)
+
+
+@pytest.mark.parametrize(("l1", "ridge"), [(1.0, 0.0), (1.0, 0.3), (0.2, 5.0), (0.0, 1.0)])
+@pytest.mark.parametrize("n_classes", [3, 4])
+def test_the_best_shift_of_all_classes(l1, ridge, n_classes):
+    rng = np.random.default_rng(0)
+    coef = rng.standard_normal((40, n_classes)) + rng.integers(-1, 2, (40, 1))
+    coef[rng.random(coef.shape) < 0.2] = 0
+    shifts = best_shifts(coef, np.full(40, l1), np.full(40, ridge))
+
+    def cost(t):
+        rest = coef - t[:, None]
+        return np.sum(l1 * np.abs(rest) + ridge / 2 * rest**2, axis=1)
+
+    for other in np.linspace(-4, 4, 401):
+        assert np.all(cost(shifts) <= cost(np.full(40, other)) + 1e-12)
 
 
 def test_a_label_without_samples_is_one_to_avoid_where_that_has_a_minimiser():

@@ -304,14 +304,26 @@ def test_counts_far_from_the_start_converge():
     np.testing.assert_allclose(result.x, [1, -1, 0.5, 0, 0, 8], atol=0.05)
 
 
-@pytest.mark.parametrize("scale", [1e-4, 1e4])
+@pytest.mark.parametrize("scale", [1e-12, 1e-4, 1e4, 1e12])
 def test_scaling_the_design_scales_the_coefficients(scale):
     X, y = make_problem(LogisticLoss())
     alpha = strength(LogisticLoss(), X, y, 0.1)
-    options = {"loss": LogisticLoss(), "tol": 1e-10}
+    options = {"loss": LogisticLoss(), "tol": 1e-10, "fit_intercept": True}
     base = coordinate_descent(X, y, L1(alpha), **options)
     scaled = coordinate_descent(scale * X, y, L1(scale * alpha), **options)
+    assert scaled.success
+    assert scaled.intercept == pytest.approx(base.intercept, abs=1e-7)
     np.testing.assert_allclose(scale * scaled.x, base.x, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("penalty", [L1(0.0), ElasticNet(0.1, 0.0)])
+def test_constant_features_beside_an_intercept_have_no_effect(penalty, dtype):
+    y = np.where(np.arange(51) % 3 == 0, 1.0, -1.0).astype(dtype)
+    X = np.full((51, 2), 1.1, dtype)
+    result = coordinate_descent(X, y, penalty, loss=LogisticLoss(), fit_intercept=True, tol=1e-4)
+    assert result.success
+    np.testing.assert_allclose(X @ result.x + result.intercept, np.log(17 / 34), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
