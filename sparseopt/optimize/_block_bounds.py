@@ -28,7 +28,7 @@ class BoundedProblem(BlockProblem):
         table = np.repeat(penalty.kernel_table(self.n_features), self.n_classes, axis=1)
         self.code = penalty.kernel_code
         self.lower, self.upper = table
-        self.l1, self.ridge = np.zeros((2, self.n_variables))
+        self.table = self.l1, self.ridge = np.zeros((2, self.n_variables))
         self.positive = self.is_smooth = False
 
     def project(self, x, at=slice(None)):

@@ -11,11 +11,12 @@ and ``V (t c / (t v + s))`` otherwise, where its norm t solves ``|| c / (t v + s
 """
 
 import functools
+import math
 
 import numpy as np
 from scipy import optimize
 
-from sparseopt.optimize._block_model import solve_semidefinite, spectrum
+from sparseopt.optimize._block_model import euclidean_norm, solve_semidefinite, spectrum
 from sparseopt.optimize._block_problem import BlockProblem
 from sparseopt.optimize._penalties import GroupL2
 
@@ -55,34 +56,43 @@ class GroupedProblem(BlockProblem):
 
     def prox(self, point, curvature, at):
         """Return ``argmin_z curvature/2 ||z - point||^2 + strength ||z||`` for a group."""
-        limit, norm = self.strength(at) / curvature, np.linalg.norm(point)
+        limit, norm = self.strength(at) / curvature, euclidean_norm(point)
         return point * (1 - limit / norm) if norm > limit else np.zeros_like(point)
 
     def cost_change(self, block, new):
         """Return by how much the penalty of a group grows from the current point to ``new``."""
-        gap = np.linalg.norm(new) - np.linalg.norm(block.x)
-        return self.strength(block.indices) * float(gap)
+        norms = euclidean_norm(block.x) + euclidean_norm(new)
+        if norms == 0:
+            return 0.0
+        # The difference of the norms, without the cancellation.
+        gap = float((new - block.x) @ ((new + block.x) / norms))
+        return self.strength(block.indices) * gap
 
     def minimize_model(self, block, hessian, linear):
         """Return the minimiser of ``x'Hx/2 - linear'x`` plus the penalty of a group."""
         strength = self.strength(block.indices)
-        if np.linalg.norm(linear) <= strength:
+        if euclidean_norm(linear) <= strength:
             return np.zeros_like(linear)
         if strength == 0:
             return solve_semidefinite(hessian, linear)
         values, vectors = spectrum(hessian)
         c = vectors.T @ linear
-        if np.linalg.norm(c) <= strength:
+        if euclidean_norm(c) <= strength:
             return np.zeros_like(linear)
+        # In units without a scale: curvatures up to 1, and a penalty of strength 1.
+        largest = values[-1]
+        values, c = values / largest, c / strength
 
         def excess(norm):
-            return np.linalg.norm(c / (values * norm + strength)) - 1
+            return euclidean_norm(c / (values * norm + 1)) - 1
 
         limits = np.finfo(float)
-        norm = optimize.brentq(
-            excess, 0.0, np.linalg.norm(c / values), xtol=limits.tiny, rtol=4 * limits.eps
-        )
-        return vectors @ (norm * c / (values * norm + strength))
+        low = max(euclidean_norm(c) - 1, 0.0)
+        high = 2 * math.sqrt(c.size) * float(np.max(np.abs(c / values)))
+        norm = low
+        if excess(low) > 0:
+            norm = optimize.brentq(excess, low, high, xtol=limits.tiny, rtol=4 * limits.eps)
+        return vectors @ (norm * c / (values * norm + 1)) * (strength / largest)
 
     def subdifferential_distance(self):
         """Return for each variable how far the objective is from stationary there."""
@@ -98,21 +108,38 @@ class GroupedProblem(BlockProblem):
         """
         gradient = self.gradient if gradient is None else gradient
         scores = np.zeros(self.n_variables)
-        for indices in self._members:
-            curvature = indices.size * float(np.max(self.lipschitz[indices]))
-            x, slope = self.x[indices], gradient[indices]
-            change = self.prox(x - slope / curvature, curvature, indices) - x
-            model = slope @ change + 0.5 * curvature * (change @ change)
-            gap = np.linalg.norm(x + change) - np.linalg.norm(x)
-            scores[indices[0]] = max(-2.0 * (model + self.strength(indices) * gap), 0.0)
+        if self.usable.size == 0:
+            return scores
+        order, starts, sizes = self._members
+        x, slope = self.x[order], gradient[order]
+        curvature = sizes * np.maximum.reduceat(self.lipschitz[order], starts)
+        strength = self.strengths[self.groups[order[starts]]]
+
+        def norms(values):
+            largest = np.maximum.reduceat(np.abs(values), starts)
+            unit = np.where(largest > 0, largest, 1.0)
+            squares = (values / np.repeat(unit, sizes)) ** 2
+            return largest * np.sqrt(np.add.reduceat(squares, starts))
+
+        moved = x - slope / np.repeat(curvature, sizes)
+        length, limit = norms(moved), strength / curvature
+        kept = length > limit
+        shrinkage = np.where(kept, 1 - limit / np.where(kept, length, 1.0), 0.0)
+        new = np.repeat(shrinkage, sizes) * moved
+        change, total = new - x, norms(x) + norms(new)
+        pull = np.repeat(strength / np.where(total > 0, total, 1.0), sizes)
+        model = change * (slope + 0.5 * np.repeat(curvature, sizes) * change + pull * (new + x))
+        scores[order[starts]] = np.maximum(-2.0 * np.add.reduceat(model, starts), 0.0)
         return scores
 
     @functools.cached_property
     def _members(self):
+        """The usable variables by group, where each group starts, and its size."""
         labels = self.groups[self.usable]
         order = np.argsort(labels, kind="stable")
-        cuts = np.flatnonzero(np.diff(labels[order])) + 1
-        return [part for part in np.split(self.usable[order], cuts) if part.size]
+        starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+        sizes = np.diff(starts, append=order.size)
+        return self.usable[order], starts, sizes
 
     def _penalty(self, at, values):
         """Return the penalty of the whole point ``values``."""

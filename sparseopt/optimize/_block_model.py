@@ -196,6 +196,11 @@ class Block:
         return Step(self, d, predictions, problem.intercept + shift, objective)
 
 
+def euclidean_norm(vector):
+    """Return the 2-norm of a vector; no square overflows or vanishes."""
+    return float(linalg.norm(vector, check_finite=False))
+
+
 def factorize(H):
     """Return the Cholesky factor of H for ``cho_solve``, or None if H is singular."""
     try:

@@ -36,11 +36,12 @@ from scipy import sparse
 from scipy.special import softmax
 
 from sparseopt.optimize._block_columns import BoundColumns
-from sparseopt.optimize._block_model import Block
+from sparseopt.optimize._block_model import Block, euclidean_norm
 from sparseopt.optimize._design import make_design
 from sparseopt.optimize._kernels import blocks as kernels
 from sparseopt.optimize._losses import HuberLoss, MultinomialLoss, PoissonLoss
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
+from sparseopt.optimize._working_set import penalty_value
 
 LEAST_CURVATURE = 1e-3  # share of the bound
 INTERCEPT_ROUNDS = 20
@@ -122,9 +123,9 @@ class BlockProblem:
 
     def _set_penalty(self, penalty):
         penalty = ElasticNet(0.0) if penalty is None else penalty
-        table = np.repeat(penalty.kernel_table(self.n_features), self.n_classes, axis=1)
+        self.table = np.repeat(penalty.kernel_table(self.n_features), self.n_classes, axis=1)
         self.code = penalty.kernel_code
-        self.l1, self.ridge = table
+        self.l1, self.ridge = self.table
         self.positive = self.code == NONNEGATIVE_ELASTIC_NET
         self.is_smooth = not self.positive and not np.any(self.l1[np.isfinite(self.l1)])
 
@@ -392,9 +393,9 @@ class BlockProblem:
         vector = np.random.default_rng(0).standard_normal(self.n_variables)
         value = 0.0
         for _ in range(1000):
-            vector /= np.linalg.norm(vector)
+            vector /= euclidean_norm(vector)
             image = self.bound_times(vector)
-            before, value = value, float(np.linalg.norm(image))
+            before, value = value, euclidean_norm(image)
             if value == 0 or abs(value - before) <= 1e-10 * value:
                 break
             vector = image
@@ -407,9 +408,7 @@ class BlockProblem:
 
     def _penalty(self, at, values):
         """Return the penalty of ``values`` at the variables ``at``, ridge included."""
-        moved = np.flatnonzero(values)
-        values = values[moved]
-        return float(self.l1[at][moved] @ np.abs(values) + 0.5 * self.ridge[at][moved] @ values**2)
+        return penalty_value(self.table[:, at], values)
 
     def _objective(self, predictions, penalty):
         return self.loss.value(self.y, predictions, self.sample_weight) + penalty

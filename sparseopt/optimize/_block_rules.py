@@ -23,7 +23,7 @@ import itertools
 
 import numpy as np
 
-from sparseopt.optimize._block_model import solve_semidefinite, spectrum
+from sparseopt.optimize._block_model import euclidean_norm, solve_semidefinite, spectrum
 from sparseopt.optimize._block_updates import minimize_model
 
 GREEDY = frozenset({"gs", "gsl", "gsd", "gsq", "gsq-iht", "mi"})
@@ -129,7 +129,7 @@ class VariableBlocks:
             support = usable[_largest_positions(np.abs(moved[usable]), self.block_size)]
             new = np.zeros_like(d)
             new[support] = moved[support]
-            settled = np.linalg.norm(new - d) < 1e-10 * np.linalg.norm(new)
+            settled = euclidean_norm(new - d) < 1e-10 * euclidean_norm(new)
             d = new
             if settled:
                 break
@@ -197,11 +197,10 @@ class FixedBlocks:
         return int(self.random.choice(self.n_blocks, p=self._lipschitz_chances))
 
     def _gs(self):
-        return int(np.argmax(self._sums(self.problem.subdifferential_distance() ** 2)))
+        return int(np.argmax(self._squared_slopes()))
 
     def _gsl(self):
-        sums = self._sums(self.problem.subdifferential_distance() ** 2)
-        return int(np.argmax(sums / self._block_lipschitz))
+        return int(np.argmax(self._squared_slopes() / self._block_lipschitz))
 
     def _gsd(self):
         return int(np.argmax(self._sums(self.problem.prox_scores())))
@@ -227,6 +226,11 @@ class FixedBlocks:
         hessian = self._bounds[position]
         d = minimize_model(block, hessian, block.gradient, block.x) - block.x
         return -float(block.gradient @ d + 0.5 * d @ hessian @ d) - block.cost_change(block.x + d)
+
+    def _squared_slopes(self):
+        """Return the squared distances from stationarity of the blocks, up to a constant."""
+        distance = self.problem.subdifferential_distance()
+        return self._sums((distance / (np.max(distance) or 1.0)) ** 2)
 
     def _sums(self, scores):
         return np.add.reduceat(scores[self._order], self._starts)

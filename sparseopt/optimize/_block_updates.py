@@ -32,7 +32,7 @@ from scipy import linalg
 
 from sparseopt.optimize._block_bounds import solve_within_bounds
 from sparseopt.optimize._block_groups import GroupedProblem
-from sparseopt.optimize._block_model import factorize, solve_semidefinite
+from sparseopt.optimize._block_model import euclidean_norm, factorize, solve_semidefinite
 from sparseopt.optimize._kernels import blocks as kernels
 from sparseopt.optimize._penalties import BOX
 
@@ -90,7 +90,7 @@ def backtracking_update(block):
         change = _prox_change(block, curvature)
         step = block.step(change)
         slope = float(block.gradient @ change) + block.cost_change(block.x + change)
-        model = problem.objective + slope + 0.5 * curvature * float(change @ change)
+        model = problem.objective + slope + 0.5 * float((curvature * change) @ change)
         if step.objective <= model + _rounding(problem.objective):
             estimates[block.indices] = curvature
             return step
@@ -133,7 +133,7 @@ def two_metric_update(block):
     outward = sign * slope
     prox_step = np.where(kinked, np.maximum(distance - outward / block.lipschitz, 0), 0) - distance
     largest = float(np.max(np.abs(block.problem.x)))
-    threshold = min(ACTIVE * largest, float(np.linalg.norm(prox_step[kinked])))
+    threshold = min(ACTIVE * largest, euclidean_norm(prox_step[kinked]))
     held = kinked & (distance <= threshold) & (outward > 0)
     free = ~held & ((sign != 0) | ~kinked)
     direction = np.where(held, -slope / block.lipschitz, 0.0)
@@ -229,8 +229,8 @@ def _solve_on_support(block, hessian, linear, new):
 def _newton_direction(hessian, slope):
     """Return Newton's direction, or None if there is no curvature along a part of the slope."""
     direction = -solve_semidefinite(hessian, slope)
-    residual = np.linalg.norm(hessian @ direction + slope)
-    return direction if residual <= SOLVED * np.linalg.norm(slope) else None
+    residual = euclidean_norm(hessian @ direction + slope)
+    return direction if residual <= SOLVED * euclidean_norm(slope) else None
 
 
 def _orthant(block):
@@ -255,14 +255,14 @@ def _interpolate(trials, slope):
     last, increase = trials[-1]
     if not math.isfinite(increase):
         return 0.1 * last
-    excess = increase - last * slope
-    length = -slope * last**2 / (2 * excess)
+    excess = increase / -slope + last  # in units of the slope: no square overflows
+    length = last**2 / (2 * excess)
     if len(trials) > 1 and math.isfinite(trials[-2][1]):
         before, old = trials[-2]
-        old_excess = old - before * slope
+        old_excess = old / -slope + before
         cubic = (excess / last**2 - old_excess / before**2) / (last - before)
         square = (old_excess * last / before**2 - excess * before / last**2) / (last - before)
-        discriminant = square**2 - 3 * cubic * slope
+        discriminant = square**2 + 3 * cubic
         if cubic != 0 and discriminant >= 0:
             length = (-square + math.sqrt(discriminant)) / (3 * cubic)
     return min(max(length, 0.1 * last), 0.5 * last)

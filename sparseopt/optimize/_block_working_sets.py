@@ -91,7 +91,7 @@ class MinimizeSquares:
         target, self._target_mean = design.transform_target(problem.y)
         self.model = PenalizedLeastSquares(design, target)
         self.smallest = design.smallest_working_set
-        self.table = np.array([problem.l1, problem.ridge]) * problem.total_weight
+        self.table = problem.table * problem.total_weight
         self.model.set_penalty(problem.code, self.table)
         self._stages = None
 

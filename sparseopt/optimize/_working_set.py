@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from sparseopt._core._linalg import anderson_extrapolation
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET
 from sparseopt.optimize._working_blocks import working_block
 
@@ -135,7 +136,7 @@ class WorkingSetProblem:
             if self._epochs(1, skip_zeros=epoch > 0):
                 return True
             iterates.append(self.x.copy())
-        extrapolated = _anderson_extrapolation(np.array(iterates))
+        extrapolated = anderson_extrapolation(np.array(iterates))
         if extrapolated is None:
             return False
         if self.parent.code == NONNEGATIVE_ELASTIC_NET:
@@ -153,30 +154,12 @@ def _first_sign_change(x, direction):
     return np.min(-x[against] / direction[against], initial=1.0)
 
 
-def _anderson_extrapolation(iterates):
-    """Return the affine combination of iterates whose combined step is smallest."""
-    steps = np.diff(iterates, axis=0)
-    products = steps.conj() @ steps.T
-    scale = np.trace(products).real
-    if not scale > 0:
-        return None
-    products[np.diag_indices_from(products)] += 1e-12 * scale
-    try:
-        mixture = np.linalg.solve(products, np.ones(len(steps)))
-    except np.linalg.LinAlgError:
-        return None
-    total = mixture.sum()
-    if not np.isfinite(total) or total == 0:
-        return None
-    return ((mixture / total) @ iterates[1:]).astype(iterates.dtype)
-
-
 def penalty_value(table, x):
     """Return the penalty of ``x`` by its kernel table."""
     support = x.nonzero()[0]
     modulus = np.abs(x[support])
     l1, ridge = table[:, support]
-    return float(l1 @ modulus + 0.5 * (ridge @ modulus**2))
+    return float(l1 @ modulus + 0.5 * ((ridge * modulus) @ modulus))  # squares could overflow
 
 
 def norm_squared(vector):

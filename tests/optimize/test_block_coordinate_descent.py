@@ -387,3 +387,38 @@ def test_bad_data_is_refused():
         block_coordinate_descent(X, np.zeros(60), loss=MultinomialLoss())
     with pytest.raises(ValueError, match="sample_weight must be finite and >= 0"):
         block_coordinate_descent(X, y, sample_weight=-np.ones(60))
+
+
+SCALES = [(1e-100, 1e-50), (1e-100, 1e40), (1e12, 1e140), (1e130, 1e-130), (1e140, 1e140)]
+
+
+@pytest.mark.parametrize("name", ["squared", "huber"])
+@pytest.mark.parametrize("kind", [None, L1, NonNegative, Box])
+@pytest.mark.parametrize(("design", "target"), SCALES)
+def test_units_change_nothing_but_the_units(design, target, kind, name):
+    X, y = make_data(name)
+    losses = {"squared": [SquaredLoss()] * 2, "huber": [HuberLoss(), HuberLoss(1.35 * target)]}
+    arguments = {
+        None: lambda x, f: None,
+        L1: lambda x, f: L1(0.1 * f),
+        NonNegative: lambda x, f: NonNegative(0.01 * f),
+        Box: lambda x, f: Box(-0.1 * x, 0.1 * x),
+    }[kind]
+    smooth = kind is None
+    rules = [("variable", "gsd", "auto"), ("variable", "gs", "backtracking")]
+    rules += [("variable", "gsq", "newton" if smooth else "prox-newton"), ("sort", "gs", "auto")]
+    rules += [("sort", "gsl", "gradient" if smooth else "prox-gradient")]
+    rules += [("variable", "gsd", "tmp")] * (kind in (L1, NonNegative))
+    for partition, selection, update in rules:
+        plain, scaled = (
+            block_coordinate_descent(
+                a * X, b * y, arguments(b / a, a * b), loss=loss, partition=partition,
+                selection=selection, update=update, tol=1e-8,
+            )
+            for a, b, loss in zip((1.0, design), (1.0, target), losses[name], strict=True)
+        )  # fmt: skip
+        assert plain.success
+        assert scaled.success
+        assert scaled.nit <= 2 * plain.nit + 10
+        size = np.max(np.abs(plain.x))
+        np.testing.assert_allclose(scaled.x * (design / target), plain.x, atol=1e-4 * size)

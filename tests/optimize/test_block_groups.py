@@ -114,3 +114,55 @@ def test_one_group_is_rotated_with_the_design():
     below = block_coordinate_descent(X, y, GroupL2(np.zeros(20), 0.99 * largest))
     assert not above.x.any()
     assert below.x.any()
+
+
+def grouped_problem(seed=0, scale=1.0):
+    X, y = make_data("squared", seed)
+    weights = np.array([0, np.inf, 1, 2, 0.5, 1, 1])
+    return pose(scale * X, y, SquaredLoss(), GroupL2(GROUPS, 0.1 * scale, weights), None)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-130, 1e130])
+def test_scores_are_the_progress_of_prox_steps(scale):
+    problem = grouped_problem(scale=scale)
+    penalty = GroupL2(GROUPS, 0.1 * scale, [0, np.inf, 1, 2, 0.5, 1, 1])
+    rng = np.random.default_rng(1)
+    for zero in ([], [1], [1, 2, 3, 4, 5], range(7)):
+        problem.move_to(np.where(np.isin(GROUPS, zero), 0.0, rng.standard_normal(20) / scale))
+        scores = problem.prox_scores()
+        expected = np.zeros(20)
+        for group in np.setdiff1d(np.arange(7), [1]):  # which is excluded
+            members = np.intersect1d(np.flatnonzero(GROUPS == group), problem.usable)
+            bound = members.size * np.max(problem.lipschitz[members])
+            x, slope = problem.x.copy(), problem.gradient[members]
+            moved = np.zeros(20)
+            moved[members] = x[members] - slope / bound
+            d = penalty.prox(moved, 1 / bound)[members] - x[members]
+            before = penalty.value(x)
+            x[members] += d
+            change = slope @ d + 0.5 * (bound * d) @ d + penalty.value(x) - before
+            expected[members[0]] = -2 * change
+        np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-12)
+        assert np.count_nonzero(scores) > 0
+
+
+@pytest.mark.parametrize("selection", ["gs", "gsd", "gsq"])
+def test_scores_do_not_drown_in_rounding(selection):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 100))
+    y = X[:, :6] @ rng.standard_normal(6) + 0.1 * rng.standard_normal(200)
+    penalty = GroupL2(np.arange(100) // 4, 0.02)
+    result = block_coordinate_descent(X, y, penalty, selection=selection, tol=1e-12)
+    assert result.success
+    assert result.nit <= 25
+
+
+@pytest.mark.parametrize(("design", "target"), [(1e12, 1e-150), (1e-130, 1e100), (1e140, 1e-90)])
+def test_units_change_nothing_but_the_units(design, target):
+    X, y = make_data("squared")
+    plain = block_coordinate_descent(X, y, GroupL2(GROUPS, 0.1), tol=1e-10)
+    scaled = block_coordinate_descent(
+        design * X, target * y, GroupL2(GROUPS, 0.1 * design * target), tol=1e-10
+    )
+    assert scaled.success
+    np.testing.assert_allclose(scaled.x * (design / target), plain.x, rtol=1e-7, atol=1e-9)

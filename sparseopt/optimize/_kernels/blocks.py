@@ -93,7 +93,7 @@ def grow_block(gradient, curvatures, rows, slots, chosen, count, factor, correct
                     corrected[i] += weight * row[i]
         best, index = -1.0, -1
         for i in range(corrected.shape[0]):
-            score = corrected[i] * corrected[i] / curvatures[i]
+            score = corrected[i] * (corrected[i] / curvatures[i])  # the square could overflow
             if score >= best:
                 best, index = score, i
         chosen[count] = index
@@ -152,4 +152,5 @@ def prox_progress(x, gradient, lipschitz, l1, positive, usable, out):
             out[i] = max(-2.0 * model, 0.0)
         else:
             sign = np.sign(old) if old != 0.0 else np.sign(new)
-            out[i] = (slope + l1[i] * sign) ** 2 / curvature
+            pull = slope + l1[i] * sign
+            out[i] = pull * (pull / curvature)  # the square could overflow
