@@ -77,6 +77,35 @@ def cholesky_delete(factor, size, index):
             factor[i, k + 1] = c * right - s * left
 
 
+def anderson_extrapolation(iterates):
+    """Return the affine combination of iterates whose combined step is smallest.
+
+    Parameters
+    ----------
+    iterates : ndarray of shape (n_iterates, n)
+        Successive iterates of a fixed-point map, real or complex.
+
+    Returns
+    -------
+    extrapolated : ndarray of shape (n,) or None
+        None if the steps determine no combination.
+    """
+    steps = np.diff(iterates, axis=0)
+    products = steps.conj() @ steps.T
+    scale = np.trace(products).real
+    if not scale > 0:
+        return None
+    products[np.diag_indices_from(products)] += 1e-12 * scale
+    try:
+        mixture = np.linalg.solve(products, np.ones(len(steps)))
+    except np.linalg.LinAlgError:
+        return None
+    total = mixture.sum()
+    if not np.isfinite(total) or total == 0:
+        return None
+    return ((mixture / total) @ iterates[1:]).astype(iterates.dtype)
+
+
 def truncated_svd(A, rank, *, random_state=None):
     """Return the ``rank`` leading singular triplets of ``A``.
 
