@@ -136,7 +136,9 @@ def block_coordinate_descent(
     tol : float, default=1e-6
         The run ends once the largest distance of a coordinate from stationarity is at
         most ``tol`` times the largest partial derivative of the loss at zero, or at the
-        best constant model. The derivative by the intercept counts.
+        best constant model. The derivative by the intercept counts, relative to the sum of the
+        moduli of the samples' derivatives there. Where rounding is all that keeps them from
+        zero, the largest value that they could have had takes their place.
     callback : callable, optional
         Called after each step as SciPy's optimizers do; ``StopIteration`` ends the run.
     random_state : None, int, RandomState or Generator, default=None
@@ -232,6 +234,8 @@ def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
             "block_coordinate_descent needs an L1, ElasticNet, NonNegative, Box or GroupL2 "
             f"penalty or None, got {type(penalty).__name__}."
         )
+    if np.asarray(y).dtype.kind in "biuf":  # else y and weights take single precision from X
+        y = np.asarray(y, dtype=np.float64)
     X, y, sample_weight = check_regression_data(X, y, sample_weight)
     if np.iscomplexobj(X):
         raise ValueError("block_coordinate_descent needs real data, got complex values.")
@@ -239,8 +243,6 @@ def pose(X, y, loss, penalty, sample_weight, fit_intercept=False):
     n_classes = None
     if isinstance(loss, MultinomialLoss):
         n_classes = loss.count_classes(y)
-    if sample_weight is not None:
-        sample_weight = sample_weight.astype(np.float64)
     kinds = {Box: BoundedProblem, GroupL2: GroupedProblem}
     kind = kinds.get(type(penalty), BlockProblem)
     return kind(X, y, loss, penalty, sample_weight, n_classes, fit_intercept)

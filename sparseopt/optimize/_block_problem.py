@@ -119,7 +119,7 @@ class BlockProblem:
         self.usable = np.flatnonzero((self.lipschitz > 0) & np.isfinite(self.l1))
         self._bound_columns = BoundColumns(self)
         self.move_to(np.zeros(self.n_variables))
-        self.gradient_scale = float(np.max(np.abs(self.gradient[self.usable]), initial=0)) or 1.0
+        self.gradient_scale, self._intercept_unit = self._units(norms)
 
     def _set_penalty(self, penalty):
         penalty = ElasticNet(0.0) if penalty is None else penalty
@@ -230,10 +230,31 @@ class BlockProblem:
 
     @property
     def intercept_slope(self):
-        """The largest derivative by an intercept; zero if there is none that is free."""
+        """The largest derivative by a free intercept, in the units of the gradient."""
         if not self.fit_intercept:
             return 0.0
-        return float(np.max(np.abs(np.sum(self.slopes, axis=0))))
+        return self._intercept_unit * float(np.max(np.abs(np.sum(self.slopes, axis=0))))
+
+    def _units(self, norms):
+        """Return the largest entry of the gradient, and what a unit of a sample's slope is worth.
+
+        A gradient that rounding alone keeps from zero gives no unit; the largest that it
+        could have been does. The predictions are no more accurate than their rounding
+        either, which is all that is left of the slopes if a constant fits the target.
+        """
+        counted = self.shares > 0
+        slopes = np.abs(self.slopes[counted])
+        possible = slopes + self.curvatures[counted] * np.abs(self.predictions[counted])
+        # Cauchy's inequality, with the roots of the shares on both sides.
+        shared = possible.T / np.sqrt(self.shares[counted])
+        longest = math.sqrt(np.max(norms[self.usable], initial=0.0))
+        bound = euclidean_norm(np.ravel(shared)) * longest
+        rounding = 10 * np.finfo(float).eps
+        largest = float(np.max(np.abs(self.gradient[self.usable]), initial=0.0))
+        largest = largest if largest > rounding * bound else bound
+        total, most = float(np.sum(slopes)), float(np.sum(possible))
+        total = total if total > rounding * most else most
+        return largest or 1.0, (largest / total or 1.0) if total > 0 else 1.0
 
     def _minimize_over_intercept(self):
         """Take Newton steps in the intercept, or those of the bound where Newton's ascend."""

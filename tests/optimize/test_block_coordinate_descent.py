@@ -422,3 +422,15 @@ def test_units_change_nothing_but_the_units(design, target, kind, name):
         assert scaled.nit <= 2 * plain.nit + 10
         size = np.max(np.abs(plain.x))
         np.testing.assert_allclose(scaled.x * (design / target), plain.x, atol=1e-4 * size)
+
+
+def test_single_precision_of_the_design_leaves_target_and_weights_alone():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(-3, 4, (40, 5)), 2**30 + rng.integers(0, 100, 40)
+    weights = rng.uniform(0, 2, 40)
+    options = {"sample_weight": weights, "fit_intercept": True, "tol": 1e-9}
+    single, double = (
+        block_coordinate_descent(X.astype(dtype), y, L1(0.1), **options) for dtype in ("f4", "f8")
+    )
+    np.testing.assert_array_equal(single.x, double.x)
+    assert single.fun == double.fun

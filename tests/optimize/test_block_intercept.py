@@ -9,10 +9,12 @@ from sklearn.linear_model import Lasso, LogisticRegression
 
 from sparseopt.optimize import (
     L1,
+    Box,
     ElasticNet,
     HuberLoss,
     LogisticLoss,
     MultinomialLoss,
+    PoissonLoss,
     SquaredLoss,
     block_coordinate_descent,
 )
@@ -226,3 +228,41 @@ def test_warm_start_and_targets_without_a_best_intercept():
         block_coordinate_descent(
             X, np.arange(60) % 2 * 2, loss=MultinomialLoss(), fit_intercept=True
         )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("unit", [1e-100, 1e-12, 1e12, 1e100])
+def test_unit_of_the_design_does_not_matter(name, unit):
+    X, y = make_data(name)
+    options = {"loss": LOSSES[name], "fit_intercept": True, "tol": 1e-10}
+    for more in ({}, {"selection": "gs", "update": "prox-newton"}):
+        plain = block_coordinate_descent(X, y, L1(0.05), **options, **more)
+        scaled = block_coordinate_descent(unit * X, y, L1(0.05 * unit), **options, **more)
+        assert scaled.success
+        np.testing.assert_allclose(scaled.x * unit, plain.x, atol=1e-7)
+        np.testing.assert_allclose(scaled.intercept, plain.intercept, atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", [SquaredLoss(), HuberLoss(), PoissonLoss()])
+@pytest.mark.parametrize("penalty", [None, L1(1e-8), ElasticNet(0.1, 0.0), Box(0.0, 1.0)])
+@pytest.mark.parametrize("level", [1e-3 / 3, 0.1, 1e3 / 7])
+def test_targets_that_a_constant_fits_up_to_rounding_need_no_step(level, penalty, loss):
+    X, _ = make_data("squared")
+    weights = np.random.default_rng(0).uniform(0, 2, 60)
+    for design in (X, sparse.csr_array(X)):
+        result = block_coordinate_descent(
+            design, np.full(60, level), penalty, loss=loss, sample_weight=weights,
+            fit_intercept=True, tol=1e-6,
+        )  # fmt: skip
+        assert result.success
+        assert result.nit == 0
+        constant = np.log(level) if isinstance(loss, PoissonLoss) else level
+        assert result.intercept == pytest.approx(constant, rel=1e-12)
+
+
+def test_targets_orthogonal_to_the_design_need_no_step():
+    X = np.linalg.qr(np.random.default_rng(0).standard_normal((60, 6)))[0]
+    y = X[:, 5] * 3
+    assert np.any(X[:, :5].T @ y != 0)  # but for rounding
+    assert block_coordinate_descent(X[:, :5], y).nit == 0
+    assert block_coordinate_descent(X[:, :5], y, tol=1e-9, loss=HuberLoss(1e9)).nit == 0
