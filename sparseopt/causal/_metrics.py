@@ -154,7 +154,7 @@ def sid(true, estimate):
 
     Notes
     -----
-    For each i two searches find all j at once: with m edges and d nodes the whole costs
+    For each i three searches settle all j at once: with m edges and d nodes the whole costs
     O(d (d + m)).
 
     References

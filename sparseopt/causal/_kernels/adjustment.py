@@ -14,13 +14,12 @@ CAUSAL, INWARD, OUTWARD = 0, 1, 2  # how a walk came to a node; the last two are
 def count_wrong_adjustments(effect_starts, effects, cause_starts, causes, estimate):
     """Return the number of pairs (i, j) for which adjusting for ``estimate[:, i]`` is wrong.
 
-    Two searches for each i settle all j; O(d (d + m)) for d nodes and m edges.
+    Three searches for each i settle all j; O(d (d + m)) for d nodes and m edges.
     """
     n_nodes = len(estimate)
     below = np.empty(n_nodes, dtype=np.bool_)
     wrong = np.empty(n_nodes, dtype=np.bool_)
     given = np.empty(n_nodes, dtype=np.bool_)
-    above = np.empty(n_nodes, dtype=np.bool_)
     seen = np.empty((3, n_nodes), dtype=np.bool_)
     stack = np.empty((3 * n_nodes, 2), dtype=np.int64)
     count = 0
@@ -30,10 +29,9 @@ def count_wrong_adjustments(effect_starts, effects, cause_starts, causes, estima
         below[i] = True
         _extend(below, effect_starts, effects, stack)
         below[i] = False
-        above[:] = given
-        _extend(above, cause_starts, causes, stack)
-        # Adjusting for what lies behind a mediator is wrong for the mediator and its effects.
-        wrong[:] = below & above
+        # Adjusting for a mediator is wrong for its effects. Adjusting for an effect of a
+        # mediator is wrong for the mediator's: the walk below goes down to it and up again.
+        wrong[:] = below & given
         _extend(wrong, effect_starts, effects, stack)
         _walk(i, given, effect_starts, effects, cause_starts, causes, seen, stack)
         for j in range(n_nodes):
