@@ -157,6 +157,7 @@ class SparseLogisticRegressionCV(PathCV, SparseLogisticRegression):
                 ElasticNet(alpha, self.l1_ratio, weights),
                 max_iter=self.max_iter,
                 tol=self.tol,
+                gap=False,
             )
             for alpha in alphas
         ]

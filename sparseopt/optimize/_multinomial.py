@@ -81,6 +81,7 @@ class PenalizedMultinomial(PenalizedLoss):
         self.n_classes = self.n_outputs = n_classes
         self.prefers_factors = False
         self.rows = np.arange(len(y))
+        self._last = None, None
         self.smallest_working_set = 10 * n_classes
         super().__init__(X, y, loss, sample_weight=sample_weight, fit_intercept=fit_intercept)
 
@@ -123,20 +124,13 @@ class PenalizedMultinomial(PenalizedLoss):
         return np.diag(self.weighted.sum(axis=0)) - self.weighted.T @ self.probabilities
 
     def _softmax(self, predictions):
-        """Return losses, probabilities, and the probability of all classes but the label."""
-        own = predictions[self.rows, self.y]
-        powers = predictions - own[:, None]
-        largest = powers.max(axis=1)
-        powers -= largest[:, None]
-        np.exp(powers, out=powers)
-        powers[self.rows, self.y] = 0
-        others = powers.sum(axis=1)
-        label = np.exp(-largest)
-        total = label + others
-        losses = np.where(largest > 0, largest + np.log(total), np.log1p(others))
-        powers[self.rows, self.y] = label
-        powers /= total[:, None]
-        return losses, powers, others / total
+        """Return losses, probabilities, and the probability of all classes but the label.
+
+        Those of the last predictions are kept: the value and the derivatives use the same.
+        """
+        if predictions is not self._last[0]:
+            self._last = predictions, _softmax(predictions, self.rows, self.y)
+        return self._last[1]
 
     def _spread(self, values):
         return np.repeat(values, self.n_classes)
@@ -442,6 +436,22 @@ class Pairs:
 
     def _kernel(self, name, *arguments):
         return getattr(kernels, f"{self._kind}_{name}")(*self._arrays, *arguments)
+
+
+def _softmax(predictions, rows, y):
+    own = predictions[rows, y]
+    powers = predictions - own[:, None]
+    largest = powers.max(axis=1)
+    powers -= largest[:, None]
+    np.exp(powers, out=powers)
+    powers[rows, y] = 0
+    others = powers.sum(axis=1)
+    label = np.exp(-largest)
+    total = label + others
+    losses = np.where(largest > 0, largest + np.log(total), np.log1p(others))
+    powers[rows, y] = label
+    powers /= total[:, None]
+    return losses, powers, others / total
 
 
 def solve_directly(parent, pairs, ridge, gradient, totals):

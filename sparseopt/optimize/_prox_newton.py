@@ -151,7 +151,9 @@ class PenalizedLoss:
         self.set_start(np.zeros_like(self.x))
         weights = check_penalty_weights(penalty.weights, self.design.shape[1], dtype=self.x.dtype)
         free = np.where(weights == 0, 0, np.inf)
-        solve_smooth(self, ElasticNet(0.0, weights=free), max_iter=100, tol=1e-8, warn=False)
+        solve_smooth(
+            self, ElasticNet(0.0, weights=free), max_iter=100, tol=1e-8, warn=False, gap=False
+        )
         penalty = dataclasses.replace(penalty, weights=self._spread(weights))
         largest = penalty.alpha_max(self.gradient)
         self.set_start(np.zeros_like(self.x))
@@ -426,12 +428,12 @@ def _divide(derivatives, curvatures):
     return np.divide(derivatives, curvatures, out=np.zeros_like(derivatives), where=curvatures > 0)
 
 
-def solve_smooth(problem, penalty, *, max_iter, tol, callback=None, warn=True):
+def solve_smooth(problem, penalty, *, max_iter, tol, callback=None, warn=True, gap=True):
     """Run the solver on a posed problem.
 
     ``problem`` keeps its coefficients, which warm-start a later call with another
-    penalty. The result has ``intercept``, ``dual_gap`` and ``kkt``, the violation in the
-    units of the gradient, beside what :func:`iterate` returns.
+    penalty. The result has ``intercept``, ``dual_gap`` if asked for with ``gap``, and
+    ``kkt``, the violation in the units of the gradient, beside what :func:`iterate` returns.
     """
     problem.accuracy = tol * problem.unit
     start = problem.set_penalty(penalty)
@@ -455,7 +457,8 @@ def solve_smooth(problem, penalty, *, max_iter, tol, callback=None, warn=True):
     result.kkt = result.certificate * problem.unit
     if problem.violation > problem._best_violation:
         problem.set_start(result.x, result.intercept)
-    result.dual_gap = problem.dual_gap()
+    if gap:
+        result.dual_gap = problem.dual_gap()
     if warn:
         penalty_there = penalty_value(problem.table, problem.x)
         warn_if_separable(
