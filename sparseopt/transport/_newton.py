@@ -17,6 +17,7 @@ from sparseopt._core import Progress
 from sparseopt.transport._kernels import cpu as kernels
 from sparseopt.transport._kernels import sparse as system
 from sparseopt.transport._kernels.forest import factorize
+from sparseopt.transport._truncated import TruncatedDual
 
 FORCING = 0.01  # dropped mass, relative to the gradient
 SUFFICIENT = 1e-4  # share of the predicted increase that the line search asks for
@@ -45,7 +46,7 @@ class NewtonSteps:
     y : ndarray of shape (m,)
         Start.
     plan : ndarray of shape (n, m)
-        Work space.
+        Work space; empty if ``dual`` keeps entries itself.
     sparsity : "auto", float or None
         Threshold rule, kept share of the entries, or all entries.
     """
@@ -59,10 +60,13 @@ class NewtonSteps:
         self.ill_conditioned = False  # whether the diagonal is too weak a preconditioner
         self.n_newton = self.n_cg = self.n_sweeps = self.n_kept = 0
         n, m = dual.shape
+        self.truncated = isinstance(dual, TruncatedDual)
         self.counts = np.empty(n, np.int64)
-        room = max(8 * (n + m), n * m // 4)  # memory is taken only where it is written
+        # Memory is taken only where it is written.
+        room = 0 if self.truncated else max(8 * (n + m), n * m // 4)
         self.indices, self.values = np.empty(room, np.int32), np.empty(room)
         self.point = dual.evaluate(y, plan)
+        self.chosen = dual.n_chosen  # choices of entries so far
 
     @property
     def x(self):
@@ -75,7 +79,6 @@ class NewtonSteps:
 
     def step(self, state=None):
         """Take one Newton step, or one Sinkhorn sweep where none increases the dual."""
-        self.n_newton += 1
         dual, point = self.dual, self.point
         gradient = dual.gradient(point)
         norm = float(np.linalg.norm(gradient))
@@ -86,7 +89,10 @@ class NewtonSteps:
             self.damping = min(4 * self.damping, LARGEST_SHIFT)
             self.n_sweeps += 1
             new = dual.evaluate(dual.balance_columns(point), self.plan)
+        else:
+            self.n_newton += 1
         self.point = new
+        self.chosen = dual.n_chosen
         return self.progress()
 
     def _direction(self, gradient, norm):
@@ -121,7 +127,11 @@ class NewtonSteps:
         return dy
 
     def _kept(self, norm):
-        n, m = self.plan.shape
+        n, m = self.dual.shape
+        if self.truncated:
+            kept = self.dual.select(FORCING * norm / max(n, m))
+            self.n_kept = kept[2].size
+            return kept
         if self.sparsity is None:
             threshold = 0.0
         elif self.sparsity == "auto":
@@ -142,9 +152,11 @@ class NewtonSteps:
     def _search(self, dy, slope):
         dual, old = self.dual, self.point
         length = bound = min(1.0, self.growth * dual.eps / max(float(np.ptp(dy)), TINY))
+        doubt = dual.doubt(old)
         for _ in range(HALVINGS):
             new = dual.evaluate(old.y + length * dy, self.plan)
-            gain = new.objective - old.objective
+            # The objectives of different choices of entries differ by what the first one dropped.
+            gain = new.objective - old.objective + (doubt if dual.n_chosen > self.chosen else 0.0)
             close = abs(gain) <= ROUNDING * max(abs(old.objective), dual.eps)
             if gain >= SUFFICIENT * length * slope or (close and new.error <= 0.9 * old.error):
                 self._adapt(gain, length, slope, close)

@@ -24,7 +24,7 @@ class LogSweeps:
     def __init__(self, dual, y):
         self.dual = dual
         self.point = dual.evaluate(y)
-        self.n_sweeps = 1
+        self.n_sweeps = 0
 
     @property
     def x(self):
@@ -53,7 +53,6 @@ class ScalingSweeps:
 
     def _rebuild(self, y):
         self.base = self.point = self.dual.evaluate(y, self.plan)
-        self.n_sweeps += 1
         self.u, self.v = np.ones_like(self.base.x), np.ones_like(y)
         self.column_sums = self.base.column_sums.copy()
 

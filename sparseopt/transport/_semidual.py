@@ -51,6 +51,8 @@ class SemiDual:
         Threads for large passes.
     """
 
+    n_chosen = 0  # choices of entries, where not all of them count
+
     def __init__(self, cost, a, b, eps, n_jobs=None):
         self.cost, self.a, self.b, self.eps, self.n_jobs = cost, a, b, eps, n_jobs
 
@@ -86,6 +88,10 @@ class SemiDual:
     def diagonals(self, point):
         """Return the diagonals of Newton's system for x and y, see sparseopt.transport._newton."""
         return self.a, point.column_sums
+
+    def doubt(self, point):
+        """Return by how much the objective at a point may be too large."""
+        return 0.0
 
     def balance_columns(self, point):
         """Return y after the column update of Sinkhorn's method."""

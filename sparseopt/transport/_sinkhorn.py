@@ -72,7 +72,9 @@ def sinkhorn(
         Costs; ``numpy.inf`` forbids a pair.
     X : array-like of shape (n, n_features), optional
         Source points, instead of ``C``. With more than four million pairs the costs are
-        computed where they are needed and never stored; then all solvers run sweeps alone.
+        computed where they are needed and never stored: memory is proportional to the bins
+        and to the entries of the plan that matter, and where these are more than two
+        million and more than fifty a bin, all solvers run sweeps alone.
     Y : array-like of shape (m, n_features), optional
         Target points; ``X`` by default.
     metric : str or callable, default="sqeuclidean"
@@ -83,7 +85,8 @@ def sinkhorn(
     solver : {"auto", "sns", "sinkhorn", "sinkhorn_log"}, default="auto"
         "sns" is Sinkhorn-Newton-Sparse, "sinkhorn" scales a stored plan where memory
         allows, "sinkhorn_log" works in the log domain throughout. "auto" begins with
-        Sinkhorn sweeps, and takes Newton steps where these will end sooner.
+        overrelaxed Sinkhorn sweeps, and takes Newton steps where these will end sooner;
+        where the range of the costs exceeds 5000 ``reg`` it does as "sns" does.
     tol : float, default=1e-8
         Largest marginal error ``|P 1 - a|_1 + |P' 1 - b|_1``, relative to the total mass.
     max_iter : int, default=1000
@@ -92,7 +95,8 @@ def sinkhorn(
         Sweeps before the first Newton step where the regularisation is not scaled.
     eps_scaling : {"auto"} or bool, default="auto"
         Whether to solve problems with larger regularisation first. "auto" does so if
-        the range of the costs exceeds 50 ``reg``, unless ``init`` is given.
+        the range of the costs exceeds 50 ``reg`` (5000 ``reg`` for ``solver="auto"``, or
+        where its sweeps fail to come near a solution), unless ``init`` is given.
     sparsity : {"auto"}, float or None, default="auto"
         Which entries of the plan make up Newton's system. "auto" keeps those above a
         threshold that falls with the error; a number in (0, 1] keeps that share of all
@@ -104,7 +108,8 @@ def sinkhorn(
     normalize : bool, default=False
         Whether to divide ``a`` and ``b`` by their sums first.
     store_history : bool, default=False
-        Whether the history has an entry for every sweep, rather than for every few.
+        Whether the history has an entry for every sweep, or for every eight overrelaxed
+        ones, rather than for more at a time.
     callback : callable, optional
         Called as ``callback(g)`` or ``callback(intermediate_result=...)`` after each
         report; raising ``StopIteration`` ends the run.
@@ -174,6 +179,8 @@ def sinkhorn(
     p, q = a[rows] / mass, b[columns] / mass
     if init is None:
         y = eps * np.log(q)
+        if solver == "auto":
+            y += inner.first_potential
     else:
         y = check_init(init, cost.shape)[1][columns] + eps * np.log(q)
         if eps_scaling == "auto":
@@ -186,7 +193,7 @@ def sinkhorn(
     run = iterate(
         TransportSteps.step,
         state,
-        max_iter=max_iter,
+        max_iter=max_iter - state.n_iter,
         tol=options["tol"],
         method=method,
         initial=state.progress(),

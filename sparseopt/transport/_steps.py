@@ -1,8 +1,12 @@
-r"""Which step comes next: sweeps or Newton steps, at which regularisation.
+r"""Which step comes next: sweeps or Newton steps, at which regularisation, on which entries.
 
 The regularisation falls from a tenth of the range of the costs to the one asked for,
 fourfold at a time; the potentials carry over unchanged, since they are in the units of
-the cost. Each stage begins with a few sweeps and goes on with Newton steps.
+the cost. Each stage begins with a few sweeps and goes on with Newton steps, both on those
+entries of the plan that matter if these are few.
+
+"auto" relaxes its sweeps, which up to a range of some thousand eps need no larger eps first,
+and takes Newton steps where many more sweeps are expected than these cost.
 """
 
 import math
@@ -11,15 +15,32 @@ import numpy as np
 
 from sparseopt._core import Progress
 from sparseopt.transport._newton import NewtonSteps
+from sparseopt.transport._overrelaxed import (
+    BLOCK,
+    OverrelaxedEntries,
+    OverrelaxedScaling,
+    OverrelaxedStream,
+)
 from sparseopt.transport._scaling import SWEEPS, LogSweeps, ScalingSweeps
 from sparseopt.transport._semidual import NOTHING, SemiDual
+from sparseopt.transport._truncated import (
+    TooManyEntriesError,
+    TruncatedDual,
+    expected_entries,
+    largest_number,
+)
 
 EASY_RANGE = 50.0  # range of the costs over eps up to which no smaller problem comes first
 FIRST_STAGE = 10.0  # range over eps there
 STAGE_RATIO = 4.0
-STAGE_TOL = 1e-3
+STAGE_TOL = 1e-4
 STAGE_SWEEPS = 5
+BLOCKS = 3  # of overrelaxed sweeps between two reports
+DIRECT_RANGE = 5000.0  # the same for overrelaxed sweeps
 WORTH_NEWTON = 120  # predicted sweeps that cost more than Newton's method, measured
+NEAR = 0.05  # error above which relaxed sweeps have not settled to their rate
+DIRECT_SWEEPS = 120  # by which they have to be that near
+FEW_ENTRIES = 0.08  # share of the plan up to which passes over the kept entries are shorter
 PATIENCE = 30  # Newton steps without a better error, or a better objective than by a sweep
 
 
@@ -40,7 +61,7 @@ class TransportSteps:
         As :func:`sinkhorn` has them.
     """
 
-    may_scale = True  # whether sweeps may scale a stored plan
+    may_scale = True  # whether sweeps may scale a stored plan, or entries of it
 
     def __init__(
         self, cost, a, b, eps, y, *, solver, tol, max_iter, warm_start_sweeps, eps_scaling,
@@ -52,11 +73,15 @@ class TransportSteps:
         self.every_sweep, self.n_jobs = every_sweep, n_jobs
         smallest, largest, _ = cost.statistics
         self.range = largest - smallest
-        self.regs = _stages(self.range, eps, eps_scaling)
+        may_relax = solver == "auto" and self.may_scale
+        self.regs = _stages(self.range, eps, eps_scaling, DIRECT_RANGE if may_relax else EASY_RANGE)
+        self.relaxes = may_relax and len(self.regs) == 1
+        self.may_rescale = self.relaxes and eps_scaling == "auto"
         self.stage = 0
         self.n_sweeps = self.n_newton = self.n_cg = 0
         self.best = None
         self.gave_up = False
+        self.may_keep = self.may_scale and solver in ("auto", "sns") and sparsity == "auto"
         self.trace = []
         stores = cost.stored and solver != "sinkhorn_log"
         self.plan = np.empty(cost.shape) if stores else NOTHING
@@ -114,11 +139,17 @@ class TransportSteps:
     def step(self, state=None):
         """Run a few sweeps or one Newton step, and enter the next stage if this one is done."""
         before = self.n_iter
-        if self.newton is None:
-            self._sweep()
-        else:
-            self._newton_step()
-        while not self.last_stage and self.point.error <= max(STAGE_TOL, self.tol):
+        try:
+            if self.newton is None:
+                self._sweep()
+            else:
+                self._newton_step()
+        except TooManyEntriesError:
+            self.may_keep = False
+            self._begin_stage(self.point.y)
+        while not self.last_stage and self.point.error <= self._stage_tol():
+            if self.n_iter >= self.max_iter:
+                break
             self.stage += 1
             self._begin_stage(self.point.y)
         return self.progress(max(1, self.n_iter - before))
@@ -130,43 +161,87 @@ class TransportSteps:
         self.dual = self._dual_function(self.regs[self.stage])
         self.newton, self.n_kept, self.sweeps_here = None, 0, 1
         self.least_error, self.objective, self.since_best = np.inf, np.inf, 0  # of this stage
-        self.factors = None
-        if self.plan.size and self.may_scale:
-            self.factors = ScalingSweeps(self.dual, y, self.plan, self._stage_tol())
-            self.point = self.factors.point
-        else:
-            self.logs = LogSweeps(self.dual, y)
-            self.point = self.logs.point
         self.n_sweeps += 1
+        entries = self._entries(y) if self.relaxes else None
+        if entries is not None:
+            self.sweeper = OverrelaxedEntries(entries, y)
+        elif self.plan.size and self.may_scale:
+            kind = OverrelaxedScaling if self.relaxes else ScalingSweeps
+            self.sweeper = kind(self.dual, y, self.plan, self._stage_tol())
+        else:
+            self.sweeper = (OverrelaxedStream if self.relaxes else LogSweeps)(self.dual, y)
+        self.point = self.sweeper.point
+
+    def _entries(self, y):
+        """Return the dual of the entries that matter at y, or None if they are too many."""
+        if not self.may_keep:
+            return None
+        tol, dual = self._stage_tol(), self.dual
+        most = FEW_ENTRIES * self.a.size * self.b.size if self.plan.size else self._most()
+        if expected_entries(self.cost, y, dual.eps, tol) > most:
+            return None
+        try:
+            return TruncatedDual(self.cost, self.a, self.b, dual.eps, y, tol, self.n_jobs)
+        except TooManyEntriesError:
+            return None
+
+    def _most(self):
+        return largest_number(self.cost)
 
     def _stage_tol(self):
         return self.tol if self.last_stage else max(STAGE_TOL, self.tol)
 
     def _sweep(self):
-        sweeper = self.logs if self.factors is None else self.factors
-        wanted = 1 if self.every_sweep or self.factors is None else SWEEPS
-        if self.solver in ("auto", "sns"):
-            wanted = max(1, min(wanted, self._sweeps_before_newton() - self.sweeps_here))
+        sweeper = self.sweeper
         earlier, before = self.point.error, sweeper.n_sweeps
-        sweeper.step(sweeps=max(1, min(wanted, self.max_iter - self.n_iter)))
+        sweeper.step(sweeps=max(1, min(self._sweeps_at_once(), self.max_iter - self.n_iter)))
         self.point = sweeper.point
         done = sweeper.n_sweeps - before
         self.n_sweeps += done
         self.sweeps_here += done
-        if self.point.error > self._stage_tol() and self._newton_pays(earlier, done):
+        if self.point.error <= self._stage_tol() or self.n_iter >= self.max_iter:
+            return
+        if self._newton_pays(earlier, done):
             self._begin_newton()
+        elif self._is_lost():
+            self.relaxes = self.may_rescale = False
+            self.regs, self.stage = _stages(self.range, self.regs[-1], True, 0.0), 0
+            self._begin_stage(self.point.y)
+
+    def _sweeps_at_once(self):
+        if self.relaxes:
+            return BLOCK if self.every_sweep or not self.plan.size else BLOCKS * BLOCK
+        wanted = 1 if self.every_sweep or isinstance(self.sweeper, LogSweeps) else SWEEPS
+        if self.solver in ("auto", "sns"):
+            wanted = min(wanted, self._sweeps_before_newton() - self.sweeps_here)
+        return wanted
 
     def _sweeps_before_newton(self):
         if len(self.regs) > 1:
             return STAGE_SWEEPS
         return self.warm_start_sweeps
 
+    def _is_lost(self):
+        """Return whether sweeps have run for long without coming near the solution."""
+        return (
+            self.may_rescale
+            and self.sweeps_here > DIRECT_SWEEPS
+            and self.point.error > NEAR
+            and self.range > EASY_RANGE * self.dual.eps
+        )
+
     def _newton_pays(self, earlier, done):
-        if self.solver not in ("auto", "sns") or self.gave_up or not self.plan.size:
+        if self.solver not in ("auto", "sns") or self.gave_up:
             return False
+        if not (self.plan.size or self.may_keep):
+            return False
+        if self.relaxes:
+            left = self.sweeper.expected_sweeps(self.tol)
+            settled = self.point.error <= NEAR
+            return settled and (left > WORTH_NEWTON or self.sweeps_here > 2 * WORTH_NEWTON)
         if self.sweeps_here < self._sweeps_before_newton():
             return False
-        if self.solver == "sns":
+        if self.solver == "sns" or len(self.regs) > 1:
             return True
         rate = (self.point.error / earlier) ** (1 / done) if earlier > 0 else 0.0
         if rate >= 1:
@@ -174,20 +249,26 @@ class TransportSteps:
         return math.log(self._stage_tol() / self.point.error) / math.log(rate) > WORTH_NEWTON
 
     def _begin_newton(self):
-        self.newton = NewtonSteps(self.dual, self.point.y, self.plan, sparsity=self.sparsity)
+        dual = self.sweeper.dual
+        if not isinstance(dual, TruncatedDual):
+            dual = self._entries(self.point.y) or dual
+        if not (self.plan.size or isinstance(dual, TruncatedDual)):
+            self.gave_up = True  # only sweeps fit into memory
+            return
+        self.newton = NewtonSteps(dual, self.point.y, self.plan, sparsity=self.sparsity)
         self.point = self.newton.point
 
     def _newton_step(self):
         newton = self.newton
-        before = newton.n_sweeps, newton.n_cg
+        before = newton.n_sweeps, newton.n_newton, newton.n_cg
         newton.step()
-        self.n_newton += 1
         self.n_sweeps += newton.n_sweeps - before[0]
-        self.n_cg += newton.n_cg - before[1]
+        self.n_newton += newton.n_newton - before[1]
+        self.n_cg += newton.n_cg - before[2]
         self.n_kept = newton.n_kept
         self.point = newton.point
         self.since_best += 1
-        if self.since_best > PATIENCE:
+        if self.since_best > PATIENCE and self.n_iter < self.max_iter:
             self.gave_up = True
             self._begin_stage(self.best.y if self.best else self.point.y)
 
@@ -198,8 +279,8 @@ class TransportSteps:
         return 1.1e-16 * scale / self.dual.eps
 
 
-def _stages(cost_range, eps, scaling):
-    if scaling is False or (scaling == "auto" and cost_range <= EASY_RANGE * eps):
+def _stages(cost_range, eps, scaling, easy):
+    if scaling is False or (scaling == "auto" and cost_range <= easy * eps):
         return [eps]
     regs = [cost_range / FIRST_STAGE]
     while regs[-1] > eps * STAGE_RATIO:

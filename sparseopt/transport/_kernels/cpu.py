@@ -19,6 +19,7 @@ from sparseopt.transport._kernels.exponential import exponential
 
 DENSE, SQEUCLIDEAN, EUCLIDEAN, CITYBLOCK = range(4)
 TINY = 1e-250  # below: an entry that stands for zero
+SMALLEST_SINGLE = 1e-30  # the same in single precision, with room for factors
 REORDER = {"reassoc", "contract", "nsz"}  # NaN and inf keep their meaning
 STRIPES = 8
 
@@ -141,6 +142,14 @@ def _emit(row, threshold, indices, values, place, work):
 
 
 @njit(cache=True, nogil=True)
+def _store(row, target):
+    """Copy a row; where it loses precision, entries that would be subnormal become zero."""
+    smallest = SMALLEST_SINGLE if target.itemsize == 4 else 0.0
+    for j in range(row.shape[0]):
+        target[j] = row[j] if row[j] > smallest else 0.0
+
+
+@njit(cache=True, nogil=True)
 def balance_rows(
     cost, y, eps, a, start, stop, x, column_sums, plan, threshold, counts, indices, values
 ):  # fmt: skip
@@ -163,7 +172,7 @@ def balance_rows(
         x[i] = eps * (math.log(a[i] / total) - top)
         _add_scaled(row, a[i] / total, column_sums)
         if plan.shape[0] > 0:
-            plan[i] = row
+            _store(row, plan[i])
         if counts.shape[0] > 0:
             before = place
             place = _emit(row, threshold, indices, values, place, work)

@@ -21,12 +21,13 @@ def schur_product(indptr, indices, values, rows, columns, v, out):
     for j in range(v.shape[0]):
         out[j] = columns[j] * v[j]
     for i in range(rows.shape[0]):
+        places, row = indices[indptr[i] : indptr[i + 1]], values[indptr[i] : indptr[i + 1]]
         total = 0.0
-        for k in range(indptr[i], indptr[i + 1]):
-            total += values[k] * v[indices[k]]
+        for k in range(row.shape[0]):
+            total += row[k] * v[np.uint32(places[k])]  # unsigned: no check for negative ones
         total /= rows[i]
-        for k in range(indptr[i], indptr[i + 1]):
-            out[indices[k]] -= values[k] * total
+        for k in range(row.shape[0]):
+            out[np.uint32(places[k])] -= row[k] * total
 
 
 @njit(cache=True, nogil=True)
