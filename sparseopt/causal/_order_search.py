@@ -250,6 +250,7 @@ class OrderState:
         self.model = model
         self.work = allocate_workspace(d)
         self.paths = allocate_paths(d)
+        self.memo = allocate_memo(d)
         self.spare = allocate_paths(d) if equal_variance else None
         self.score = kernels.choose_all(model, self.paths, order, self.work)
         terms = model.half_samples * (1 + np.abs(np.log(self.paths.variance[:d]))).sum()
@@ -278,6 +279,7 @@ class OrderState:
         improvement = kernels.sweep(
             self.model,
             self.paths,
+            self.memo,
             self.x,
             visits,
             self.tol,
@@ -302,6 +304,7 @@ class OrderState:
                 return score - self.score, sweeps
         self.x[:] = order
         self.score = kernels.choose_all(self.model, self.paths, order, self.work)
+        self.forget()
         return 0.0, sweeps
 
     def update_variance(self):
@@ -313,7 +316,14 @@ class OrderState:
         if gain > self.tol:
             self.model, self.score = model, score
             self.paths, self.spare = self.spare, self.paths
+            self.forget()
         return gain
+
+    def forget(self):
+        """Let no score be remembered."""
+        self.memo.node[:] += 1
+        self.memo.clock[:] += 1
+        self.memo.cut[:] = self.memo.clock
 
 
 def regress_on_parents(C, parents):
@@ -348,6 +358,19 @@ def allocate_paths(d):
     )
 
 
+def allocate_memo(d):
+    """Return room for the scores of nodes in other places."""
+    return kernels.Memo(
+        node=np.ones(d, np.int64),
+        cut=np.ones(d + 1, np.int64),
+        clock=np.ones(1, np.int64),
+        toggled=np.zeros((2, d, d)),
+        toggled_version=np.zeros((d, d), np.int64),
+        own=np.zeros((2, d, d)),
+        own_version=np.zeros((d, d), np.int64),
+    )
+
+
 def allocate_workspace(d):
     """Return the memory that the kernels share."""
     return kernels.Workspace(
@@ -356,6 +379,8 @@ def allocate_workspace(d):
         variances=np.zeros(d),
         covariances=np.zeros(d),
         chosen=np.zeros(d, np.int64),
+        least=np.zeros(d),
+        lower=np.zeros((d, d)),
         inverse=np.zeros((d, d)),
         weights=np.zeros(d),
         row=np.zeros(d),

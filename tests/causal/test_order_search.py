@@ -175,6 +175,21 @@ def test_kept_scores_are_those_of_a_fresh_choice(equal_variance):
     assert state.score == pytest.approx(score, rel=1e-13)
 
 
+@pytest.mark.parametrize("equal_variance", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_remembered_scores_change_nothing(seed, equal_variance):
+    _, C = random_samples(30, seed, density=0.2)
+    start = np.random.default_rng([seed, 2]).permutation(30)
+    remembering = start_state(C, N_SAMPLES, start, equal_variance=equal_variance)
+    forgetful = start_state(C, N_SAMPLES, start, equal_variance=equal_variance)
+    for wander in (False, False, True, False, True, True):
+        forgetful.forget()
+        improvements = remembering.sweep(wander=wander), forgetful.sweep(wander=wander)
+        np.testing.assert_array_equal(remembering.x, forgetful.x)
+        assert remembering.score == pytest.approx(forgetful.score, rel=1e-13)
+        assert improvements[0] == pytest.approx(improvements[1], abs=1e-8)
+
+
 def test_paths_beyond_capacity_change_nothing(monkeypatch):
     _, C = random_samples(25, 3, density=0.4)
     expected = search_order(C, N_SAMPLES, np.arange(25))

@@ -55,7 +55,9 @@ class Workspace(NamedTuple):
     variances: np.ndarray  # (d,) residual
     covariances: np.ndarray  # (d,) residual, with the target
     chosen: np.ndarray  # (d,) places among the candidates
-    inverse: np.ndarray  # (d, d)
+    least: np.ndarray  # (d,) residual variances from which on they depend on those chosen
+    lower: np.ndarray  # (d, d) inverse of the Cholesky factor
+    inverse: np.ndarray  # (d, d) of the covariance matrix of the chosen
     weights: np.ndarray  # (d,)
     row: np.ndarray  # (d,)
     others: np.ndarray  # (d - 1,) the order without the node that moves
@@ -63,6 +65,18 @@ class Workspace(NamedTuple):
     within: np.ndarray  # (2, d) the same with it
     own: np.ndarray  # (2, d) its own fit and edges, by position
     scores: np.ndarray  # (d,) of the whole order, by position
+
+
+class Memo(NamedTuple):
+    """Scores that were asked for before, and the versions of what they were found for."""
+
+    node: np.ndarray  # (d,) version of the set before each node
+    cut: np.ndarray  # (d + 1,) version of the set of the first k nodes
+    clock: np.ndarray  # (1,) the latest version of a cut
+    toggled: np.ndarray  # (2, d, d) fit and edges of a node with another moved across it
+    toggled_version: np.ndarray  # (d, d)
+    own: np.ndarray  # (2, d, d) fit and edges of a node, by position
+    own_version: np.ndarray  # (d, d)
 
 
 @njit(cache=True, nogil=True)
@@ -135,16 +149,13 @@ def admit(model, place, size, step, pivot_root, share, work):
 
 
 @njit(cache=True, nogil=True)
-def most_reducing(model, size, work):
+def most_reducing(size, work):
     """Return the place of the candidate that explains most, and how much it explains."""
-    C, candidates = model.covariance, work.candidates
     best, largest = -1, 0.0
     for c in range(size):
-        node = candidates[c]
-        if work.variances[c] > DEPENDENCE * C[node, node]:
-            covariance = work.covariances[c]
-            if covariance * covariance > largest * work.variances[c]:
-                best, largest = c, covariance * covariance / work.variances[c]
+        variance, covariance = work.variances[c], work.covariances[c]
+        if covariance * covariance > largest * variance and variance > work.least[c]:
+            best, largest = c, covariance * covariance / variance
     return best, largest
 
 
@@ -155,6 +166,7 @@ def grow(model, paths, row, target, size, n_required, work):
     for c in range(size):
         work.variances[c] = C[candidates[c], candidates[c]]
         work.covariances[c] = C[candidates[c], target]
+        work.least[c] = DEPENDENCE * work.variances[c]
     variance = C[target, target]
     floor = DEPENDENCE * variance
     capacity = paths.nodes.shape[1]
@@ -162,13 +174,12 @@ def grow(model, paths, row, target, size, n_required, work):
     while True:
         if waiting < n_required:
             place, waiting = waiting, waiting + 1
-            node = candidates[place]
-            if not work.variances[place] > DEPENDENCE * C[node, node]:
+            if not work.variances[place] > work.least[place]:
                 continue  # it depends on those before: a parent that explains nothing more
             reduction = work.covariances[place] ** 2 / work.variances[place]
             fixed += 1
         else:
-            place, reduction = most_reducing(model, size, work)
+            place, reduction = most_reducing(size, work)
             if place < 0 or not is_worth_it(model, variance, variance - reduction, floor):
                 break
         pivot_root = np.sqrt(work.variances[place])
@@ -192,39 +203,38 @@ def grow(model, paths, row, target, size, n_required, work):
 
 @njit(cache=True, nogil=True)
 def invert_factor(length, work):
-    """Write the inverse of the path's covariance matrix, and the regression weights.
+    """Write the inverse of the chosen's covariance matrix, and the regression weights; k^3 flops.
 
-    The lower triangle of ``work.inverse`` holds ``L^{-1}`` first; k^3/2 flops.
+    ``work.weights`` holds the target's row of the factor before.
     """
-    rows, chosen, inverse, weights = work.rows, work.chosen, work.inverse, work.weights
+    rows, lower, inverse, weights = work.rows, work.lower, work.inverse, work.weights
     for i in range(length):
-        place = chosen[i]
-        pivot = 1 / rows[i, place]
+        place = work.chosen[i]
+        row, scale = lower[i], 1 / rows[i, place]
         for j in range(i):
-            inverse[i, j] = 0.0
+            row[j] = 0.0
         for k in range(i):
-            factor = rows[k, place]
+            factor, earlier = rows[k, place] * scale, lower[k]
             for j in range(k + 1):
-                inverse[i, j] -= factor * inverse[k, j]
-        for j in range(i):
-            inverse[i, j] *= pivot
-        inverse[i, i] = pivot
-    for i in range(length):  # L^{-T} z, from the top: entry i needs rows i, i + 1, ...
-        value = 0.0
-        for k in range(i, length):
-            value += inverse[k, i] * weights[k]
-        weights[i] = value
-    for i in range(length):  # L^{-T} L^{-1} into the upper triangle, again from the top
+                row[j] -= factor * earlier[j]
+        row[i] = scale
+    for k in range(length):
+        share = weights[k]
+        weights[k] = 0.0
+        for j in range(k + 1):
+            weights[j] += share * lower[k, j]
+    for i in range(length):
         for j in range(i + 1):
-            value = 0.0
-            for k in range(i, length):
-                value += inverse[k, i] * inverse[k, j]
-            work.row[j] = value
-        for j in range(i + 1):
-            inverse[j, i] = work.row[j]
+            inverse[i, j] = 0.0
+    for k in range(length):
+        row = lower[k]
+        for i in range(k + 1):
+            factor, sums = row[i], inverse[i]
+            for j in range(i + 1):
+                sums[j] += factor * row[j]
     for i in range(length):
         for j in range(i):
-            inverse[i, j] = inverse[j, i]
+            inverse[j, i] = inverse[i, j]
 
 
 @njit(cache=True, nogil=True)
@@ -335,13 +345,27 @@ def choose_all(model, paths, order, work):
 
 
 @njit(cache=True, nogil=True)
-def score_others(model, paths, order, node, position, first, last, work):
+def score_toggled(model, paths, memo, order, other, k, node, before, work):
+    """Remember the score of the k-th other with a node moved across it."""
+    row = other
+    if before and would_enter(model, paths, other, other, node, work):
+        row = order.size + 1
+        choose_parents(model, paths, row, other, order, k, -1, node, work)
+    elif not before and paths.grew[other, node]:
+        row = order.size + 1
+        choose_parents(model, paths, row, other, order, k + 1, node, -1, work)
+    memo.toggled[0, other, node] = node_fit(model, paths.variance[row])
+    memo.toggled[1, other, node] = paths.edges[row]
+    memo.toggled_version[other, node] = memo.node[other]
+
+
+@njit(cache=True, nogil=True)
+def score_others(model, paths, memo, order, node, position, first, last, work):
     """Fill ``work.without`` and ``work.within``: the others' scores without and with a node.
 
     Only the positions ``first`` to ``last`` are open to the node, and only the others
     between them are looked at.
     """
-    trial = order.size + 1
     for k in range(order.size - 1):
         other = work.others[k]
         fit, edges = node_fit(model, paths.variance[other]), paths.edges[other]
@@ -349,28 +373,31 @@ def score_others(model, paths, order, node, position, first, last, work):
         work.without[1, k] = work.within[1, k] = edges
         if k < first or k >= last:
             continue
-        if k < position:
-            if would_enter(model, paths, other, other, node, work):
-                choose_parents(model, paths, trial, other, order, k, -1, node, work)
-                work.within[0, k] = node_fit(model, paths.variance[trial])
-                work.within[1, k] = paths.edges[trial]
-        elif paths.grew[other, node]:
-            choose_parents(model, paths, trial, other, order, k + 1, node, -1, work)
-            work.without[0, k] = node_fit(model, paths.variance[trial])
-            work.without[1, k] = paths.edges[trial]
+        if memo.toggled_version[other, node] != memo.node[other]:
+            score_toggled(model, paths, memo, order, other, k, node, k < position, work)
+        changed = work.within if k < position else work.without
+        changed[0, k] = memo.toggled[0, other, node]
+        changed[1, k] = memo.toggled[1, other, node]
 
 
 @njit(cache=True, nogil=True)
-def score_own(model, paths, node, first, last, work):
+def score_own(model, paths, memo, node, position, first, last, work):
     """Fill ``work.own``: the fit and the edges of a node in each position open to it."""
-    own = work.others.size + 1
+    row = work.others.size + 1
+    grown = False  # whether the row holds the growth for the position before
     for k in range(first, last + 1):
-        if k == first:
-            choose_parents(model, paths, own, node, work.others, k, -1, -1, work)
-        elif would_enter(model, paths, own, node, work.others[k - 1], work):
-            choose_parents(model, paths, own, node, work.others, k, -1, -1, work)
-        work.own[0, k] = node_fit(model, paths.variance[own])
-        work.own[1, k] = paths.edges[own]
+        version = memo.cut[k] if k <= position else memo.cut[k + 1]
+        if memo.own_version[node, k] != version:
+            if not grown or would_enter(model, paths, row, node, work.others[k - 1], work):
+                choose_parents(model, paths, row, node, work.others, k, -1, -1, work)
+            grown = True
+            memo.own[0, node, k] = node_fit(model, paths.variance[row])
+            memo.own[1, node, k] = paths.edges[row]
+            memo.own_version[node, k] = version
+        else:
+            grown = False
+        work.own[0, k] = memo.own[0, node, k]
+        work.own[1, k] = memo.own[1, node, k]
 
 
 @njit(cache=True, nogil=True)
@@ -421,7 +448,7 @@ def best_position(model, position, first, last, n_nodes, tie, leftmost, work):
 
 
 @njit(cache=True, nogil=True)
-def move(model, paths, order, node, position, target, work):
+def move(model, paths, memo, order, node, position, target, work):
     """Move a node to another position; whoever it passes chooses again where it matters."""
     if target < position:
         for k in range(position, target, -1):
@@ -440,10 +467,16 @@ def move(model, paths, order, node, position, target, work):
             if paths.grew[other, node]:
                 choose_parents(model, paths, other, other, order, k, -1, -1, work)
     choose_parents(model, paths, node, node, order, target, -1, -1, work)
+    memo.clock[0] += 1
+    begin, end = min(position, target), max(position, target)
+    for k in range(begin, end + 1):
+        memo.node[order[k]] += 1
+        if k > begin:
+            memo.cut[k] = memo.clock[0]
 
 
 @njit(cache=True, nogil=True)
-def sweep(model, paths, order, visits, tol, tie, leftmost, wander, work):
+def sweep(model, paths, memo, order, visits, tol, tie, leftmost, wander, work):
     """Put each node of ``visits`` where the score is lowest; return the largest improvement.
 
     Among equal positions the leftmost or the rightmost is taken; a node moves for an
@@ -453,12 +486,12 @@ def sweep(model, paths, order, visits, tol, tie, leftmost, wander, work):
     n_nodes = order.size
     for node in visits:
         position, first, last = open_positions(model, order, node, work)
-        score_others(model, paths, order, node, position, first, last, work)
-        score_own(model, paths, node, first, last, work)
+        score_others(model, paths, memo, order, node, position, first, last, work)
+        score_own(model, paths, memo, node, position, first, last, work)
         best, improvement = best_position(
             model, position, first, last, n_nodes, tie, leftmost, work
         )
         if best != position and (wander or improvement > tol):
-            move(model, paths, order, node, position, best, work)
+            move(model, paths, memo, order, node, position, best, work)
         largest = max(largest, improvement)
     return largest
