@@ -1,0 +1,98 @@
+"""The path that both solvers follow: mu decreases, each stage starts where the last ended.
+
+As mu falls, the score weighs less against the acyclicity, and W is driven to a DAG. s shrinks
+the domain of the log-determinant at the same time. A stage that finds itself outside of it
+starts again with a larger s, as in the published code.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sparseopt._core import Status
+
+DEFAULT_MU = (1.0, 0.1, 0.01, 0.001)
+DEFAULT_S = (1.0, 0.9, 0.8, 0.7)
+WIDER = 0.1  # added to s when a stage leaves the domain
+
+
+class LeftDomain(Exception):
+    """A stage cannot go on inside the domain of its log-determinant."""
+
+
+class Stage(NamedTuple):
+    """One point of the path, and the effort that it deserves."""
+
+    mu: float
+    s: float
+    max_iter: int
+    attempts: int  # how often it has left the domain so far
+    last: bool
+
+
+def follow_path(
+    problem, W, run_stage, *, mu=DEFAULT_MU, s=DEFAULT_S, warm_iter, max_iter, callback=None
+):
+    """Run all stages, and describe the run as a whole.
+
+    Parameters
+    ----------
+    problem : CoLiDEProblem
+        What is solved.
+    W : ndarray of shape (d, d)
+        Start; not changed.
+    run_stage : callable
+        ``run_stage(W, stage, callback) -> OptimizeResult`` from
+        :func:`sparseopt._core.iterate`; raises :class:`LeftDomain`.
+    mu, s : sequence of float
+        The path.
+    warm_iter, max_iter : int
+        Largest number of iterations of the early stages, and of the last.
+    callback : callable, optional
+        As SciPy's optimizers call it; ``StopIteration`` ends the whole run.
+
+    Returns
+    -------
+    result : OptimizeResult
+        Of the last stage, with ``nit`` over all stages, ``nit_per_stage``, ``n_retries``,
+        ``scales`` (d,), ``h``, ``score`` (penalised, at mu = 1), and a ``history`` of all
+        stages with the array ``stage``.
+    """
+    histories: list[dict] = []
+    iterations: list[int] = []
+    n_retries = 0
+    seconds = 0.0
+    for number, (stage_mu, stage_s) in enumerate(zip(mu, s, strict=True)):
+        last = number == len(mu) - 1
+        stage = Stage(stage_mu, stage_s, max_iter if last else warm_iter, 0, last)
+        while True:
+            try:
+                result = run_stage(W, stage, callback)
+                break
+            except LeftDomain:
+                n_retries += 1
+                stage = stage._replace(s=stage.s + WIDER, attempts=stage.attempts + 1)
+        W = result.x
+        history = result.history
+        history["time"] = history["time"] + seconds
+        history["iteration"] = history["iteration"] + sum(iterations)
+        history["stage"] = np.full(history["time"].size, number)
+        seconds = history["time"][-1] if history["time"].size else seconds
+        histories.append(history)
+        iterations.append(result.nit)
+        if result.status == Status.STOPPED_BY_CALLBACK:
+            break
+    point = problem.point(W, stage.s)
+    result.history = _join(histories)
+    result.nit = sum(iterations)
+    result.nit_per_stage = np.array(iterations)
+    result.n_retries = n_retries
+    result.scales = point.scales
+    result.h = max(point.acyclicity, 0.0)
+    result.score = problem.penalised_score(point)
+    return result
+
+
+def _join(histories: Sequence[dict]):
+    return {name: np.concatenate([history[name] for history in histories]) for name in histories[0]}

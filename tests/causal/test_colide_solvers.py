@@ -1,0 +1,354 @@
+"""The solvers of CoLiDE: reference trajectories, gradients, stationarity, invariances."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from sparseopt.causal._colide_adam import solve_adam
+from sparseopt.causal._colide_prox import solve_prox
+from sparseopt.causal._graphs import threshold_to_dag
+from sparseopt.causal._kernels.m_matrix import invert_m_matrix, workspace_size
+from sparseopt.causal._problem import CoLiDEProblem, largest_alpha
+
+DATA = Path(__file__).parents[1] / "data" / "causal"
+CASES = [
+    "er2_d10_ev_gauss",
+    "er2_d10_nv_gauss",
+    "er2_d20_nv_laplace",
+    "sf2_d20_ev_exp",
+    "sachs_obs853",
+]
+MODELS = ["ev", "nv"]
+
+
+def load(name):
+    return np.load(DATA / f"{name}.npz", allow_pickle=False)
+
+
+def published_problem(C, model, alpha=0.05):
+    """Return the problem as the published code poses it, with a free diagonal."""
+    everywhere = np.ones(C.shape, dtype=bool)
+    return CoLiDEProblem(C, model == "ev", alpha, allowed=everywhere)
+
+
+def random_covariance(d=12, seed=0):
+    X = np.random.default_rng(seed).standard_normal((3 * d, d)) @ np.diag(np.linspace(1, 2, d))
+    return X.T @ X / len(X)
+
+
+def strongest_pair(C, allowed):
+    """Return the allowed pair of variables with the largest covariance."""
+    return np.unravel_index(np.argmax(np.abs(C) * allowed), C.shape)
+
+
+def random_weights(d=12, radius=0.5, seed=0):
+    """Return W whose W∘W has the given spectral radius."""
+    W = np.random.default_rng(seed).standard_normal((d, d))
+    return W * np.sqrt(radius / np.max(np.abs(np.linalg.eigvals(W * W))))
+
+
+# ---------------------------------------------------------------- inverse of an M-matrix
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 7, 31, 32, 33, 50, 65, 67, 130])
+def test_inverse_and_log_determinant_of_an_m_matrix(order):
+    W = random_weights(order, radius=0.9, seed=order)
+    A = np.eye(order) - W * W
+    inverse = A.copy()
+    log_determinant = invert_m_matrix(inverse, np.empty(workspace_size(order)))
+    exact = np.linalg.inv(A)
+    np.testing.assert_allclose(inverse, exact, rtol=0, atol=1e-13 * np.abs(exact).max())
+    np.testing.assert_allclose(log_determinant, np.linalg.slogdet(A)[1], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("order", [1, 2, 5, 33, 50, 67])
+def test_no_inverse_outside_of_the_domain(order):
+    W = random_weights(order, radius=1.01, seed=order)
+    A = np.eye(order) - W * W
+    assert np.min(np.linalg.inv(A)) < 0
+    assert invert_m_matrix(A, np.empty(workspace_size(order))) == -np.inf
+
+
+def test_nan_is_outside_of_the_domain():
+    A = np.full((40, 40), np.nan)
+    assert invert_m_matrix(A, np.empty(workspace_size(40))) == -np.inf
+
+
+# ---------------------------------------------------------------- objective
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_objective_and_gradient_match_the_reference(model):
+    cases = load("objective_gradient")
+    for i in range(int(cases["count"])):
+        s, mu, alpha = cases[f"par_{i}"]
+        W = cases[f"W_{i}"]
+        problem = published_problem(cases[f"C_{i}"], model, alpha)
+        point = problem.point(W, s)
+        scales = cases[f"{model}_sigma_{i}"] * np.ones(len(W))
+        np.testing.assert_allclose(point.acyclicity, cases[f"h_{i}"], rtol=1e-10)
+        np.testing.assert_allclose(point.scales, scales, rtol=1e-10)
+        np.testing.assert_allclose(problem.score(point), cases[f"{model}_score_{i}"], rtol=1e-10)
+        np.testing.assert_allclose(
+            problem.objective(point, mu), cases[f"{model}_obj_{i}"], rtol=1e-10
+        )
+        slope = problem.gradient(point, mu, s) + mu * alpha * np.sign(W)
+        reference = cases[f"{model}_subgrad_{i}"]
+        np.testing.assert_allclose(slope, reference, rtol=1e-10, atol=1e-10 * abs(reference).max())
+
+
+@pytest.mark.parametrize("equal_variance", [True, False])
+def test_gradient_matches_central_differences(equal_variance):
+    problem = CoLiDEProblem(random_covariance(), equal_variance, alpha=0.0)
+    W = random_weights()
+    np.fill_diagonal(W, 0)
+    gradient = problem.gradient(problem.point(W, 0.9), 0.3, 0.9)
+    for i, j in [(0, 1), (5, 3), (11, 2)]:
+        step = np.zeros_like(W)
+        step[i, j] = 1e-6
+        high, low = (problem.objective(problem.point(W + t * step, 0.9), 0.3) for t in (1, -1))
+        np.testing.assert_allclose((high - low) / 2e-6, gradient[i, j], rtol=1e-6)
+
+
+@pytest.mark.parametrize("equal_variance", [True, False])
+def test_noise_scales_minimise_the_score(equal_variance):
+    problem = CoLiDEProblem(random_covariance(), equal_variance, alpha=0.1)
+    point = problem.point(random_weights(), 1.0)
+    best = problem.score(point)
+    profile = np.diagonal((np.eye(12) - point.W).T @ point.residual)
+    expected = np.sqrt(12 * profile.sum()) if equal_variance else np.sqrt(profile).sum()
+    np.testing.assert_allclose(best, expected, rtol=1e-12)
+    for factor in (0.99, 1.01):
+        point.scales = point.scales * factor
+        assert problem.score(point) > best
+        point.scales = point.scales / factor
+
+
+def test_floor_holds_the_noise_scales():
+    C = np.ones((3, 3)) + 1e-12 * np.eye(3)
+    W = np.zeros((3, 3))
+    W[0, 1:] = 1.0
+    problem = CoLiDEProblem(C, False, 0.1, scale_floor=1e-2)
+    np.testing.assert_allclose(problem.point(W, 1.0).scales, [1, 0.01, 0.01])
+
+
+def test_acyclicity_is_zero_exactly_for_dags():
+    d = 40
+    rng = np.random.default_rng(0)
+    order = rng.permutation(d)
+    dag = np.triu(rng.standard_normal((d, d)), 1)[np.ix_(order, order)]
+    problem = CoLiDEProblem(np.eye(d), True, 0.1)
+    for s in (0.3, 1.0, 5.0):
+        assert abs(problem.acyclicity(dag, s)[0]) < 1e-12
+    cyclic = np.zeros((d, d))
+    cyclic[2, 7], cyclic[7, 2] = 0.5, 0.6
+    np.testing.assert_allclose(
+        problem.acyclicity(cyclic, 0.8)[0],
+        2 * np.log(0.8) - np.log(0.8**2 - 0.5**2 * 0.6**2),
+        rtol=1e-12,
+    )
+    W = random_weights(d)
+    permuted = W[np.ix_(order, order)]
+    np.testing.assert_allclose(
+        problem.acyclicity(W, 0.9)[0], problem.acyclicity(permuted, 0.9)[0], rtol=1e-12
+    )
+
+
+# ---------------------------------------------------------------- the published algorithm
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("case", CASES)
+def test_adam_reproduces_the_published_iterates(case, model):
+    golden = load(case)
+    problem = published_problem(golden["C"], model)
+    for steps in (1, 2, 10, 100, 500):
+        if f"{model}_W_it{steps}" not in golden:
+            continue
+        result = solve_adam(problem, mu=(1.0,), s=(1.0,), max_iter=steps, warn=False)
+        tolerance = 1e-10 if steps == 500 else 1e-12
+        np.testing.assert_allclose(result.x, golden[f"{model}_W_it{steps}"], rtol=0, atol=tolerance)
+        sigma = golden[f"{model}_sigma_it{steps}"]
+        np.testing.assert_allclose(result.scales, np.broadcast_to(sigma, result.scales.shape))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("case", CASES)
+def test_adam_ends_where_the_published_code_does(case, model):
+    golden = load(case)
+    result = solve_adam(published_problem(golden["C"], model), warn=False)
+    sigma = golden[f"{model}_sigma_final"]
+    np.testing.assert_allclose(result.x, golden[f"{model}_W_final"], rtol=0, atol=5e-3)
+    np.testing.assert_allclose(result.scales, np.broadcast_to(sigma, result.scales.shape), 1e-3)
+    dag = threshold_to_dag(result.x, 0.3) != 0
+    reference = golden[f"{model}_W_dag"] != 0
+    if case == "sachs_obs853":
+        assert result.n_retries > 0  # leaves the domain: the stages start again
+        if model == "ev":  # the published cut takes w_77 = 0.35 for a cycle and deletes up to it
+            weakest = np.abs(result.x) < abs(result.x[7, 7])
+            assert np.count_nonzero(dag & weakest) == 2
+            dag &= ~weakest
+    np.testing.assert_array_equal(dag, reference)
+    assert result.nit == result.nit_per_stage.sum()
+    assert len(result.nit_per_stage) == 4
+    assert np.all(np.diff(result.history["iteration"]) > 0)
+    assert np.all(np.diff(result.history["time"]) >= 0)
+
+
+def test_a_step_that_leaves_the_domain_is_halved_and_taken_again():
+    golden = load("sachs_obs853")
+    problem = published_problem(golden["C"], "ev")
+    result = solve_adam(
+        problem, mu=(1.0,), s=(0.95,), learning_rate=0.05, max_iter=50, check_every=50, warn=False
+    )
+    assert np.isfinite(result.x).all()
+    assert problem.acyclicity(result.x, 0.95)[0] < np.inf
+    assert np.abs(result.x).max() > 0
+
+
+def test_adam_keeps_excluded_entries_at_zero_and_does_not_penalise_required_ones():
+    C = load("er2_d10_ev_gauss")["C"]
+    allowed = ~np.eye(10, dtype=bool)
+    allowed[:, 3] = False
+    required = np.zeros_like(allowed)
+    cause, effect = strongest_pair(C, allowed)
+    required[cause, effect] = True
+    problem = CoLiDEProblem(C, True, 1e3, allowed=allowed, required=required)
+    result = solve_adam(problem, warm_iter=2000, max_iter=4000, warn=False)
+    assert np.all(result.x[~allowed] == 0)
+    ols = C[cause, effect] / C[cause, cause]
+    np.testing.assert_allclose(result.x[cause, effect], ols, rtol=0.05)
+    rest = result.x.copy()
+    rest[cause, effect] = 0
+    assert np.abs(rest).max() < 0.05  # rattles at the size of a step
+
+
+# ---------------------------------------------------------------- the proximal method
+
+
+def test_prox_is_stationary_at_the_end_of_each_stage():
+    C = load("er2_d20_nv_laplace")["C"]
+    problem = CoLiDEProblem(C, False, 0.05, scale_floor=1e-2)
+    W = None
+    for mu, s in ((1.0, 1.0), (0.1, 0.9), (0.01, 0.8), (0.001, 0.7)):
+        result = solve_prox(problem, W, mu=(mu,), s=(s,), tol=1e-3)
+        W = result.x
+        assert result.success
+        point = problem.point(W, s)
+        gradient = problem.gradient(point, mu, s)
+        zeros, support = problem.allowed & (W == 0), W != 0
+        assert np.all(np.diagonal(W) == 0)
+        assert np.all(np.abs(gradient[zeros]) <= 1.001 * mu * 0.05)
+        np.testing.assert_allclose(
+            gradient[support], -mu * 0.05 * np.sign(W[support]), rtol=0, atol=1e-3 * mu * 0.05
+        )
+        np.testing.assert_allclose(result.certificate, problem.kkt_residual(point, mu, s))
+        objective = result.history["objective"]
+        assert np.all(np.diff(objective) <= 1e-13 * (20 + objective[:-1]))
+
+
+@pytest.mark.parametrize("equal_variance", [True, False])
+def test_prox_is_zero_from_the_largest_alpha_on(equal_variance):
+    C = random_covariance()
+    top = largest_alpha(C, equal_variance)
+    for factor, n_zero in ((1.0001, True), (0.99, False)):
+        result = solve_prox(CoLiDEProblem(C, equal_variance, factor * top), warn=False)
+        assert np.all(result.x == 0) == n_zero
+    variances = np.diagonal(C)
+    scales = problem_scales = np.sqrt(variances)
+    if equal_variance:
+        scales = np.full_like(problem_scales, np.sqrt(variances.mean()))
+    result = solve_prox(CoLiDEProblem(C, equal_variance, 2 * top))
+    np.testing.assert_allclose(result.scales, scales)
+
+
+def test_prox_on_a_known_order_solves_square_root_lassos():
+    C = load("er2_d20_nv_laplace")["C"]
+    order = np.random.default_rng(1).permutation(20)
+    position = np.argsort(order)
+    allowed = position[:, None] < position[None, :]
+    problem = CoLiDEProblem(C, False, 0.05, allowed=allowed)
+    result = solve_prox(problem, mu=(1.0,), s=(1.0,), tol=1e-6)
+    assert abs(result.h) < 1e-12
+    for node in order[1:]:
+        parents = order[: position[node]]
+        expected = square_root_lasso(C[np.ix_(parents, parents)], C[parents, node], C[node, node])
+        np.testing.assert_allclose(result.x[parents, node], expected, atol=1e-5)
+
+
+def square_root_lasso(gram, cross, power, alpha=0.05):
+    """Minimise sqrt(power - 2 cross'w + w'gram w) + alpha |w|_1 by plain alternation."""
+    w = np.zeros(len(cross))
+    for _ in range(3000):
+        scale = np.sqrt(power - 2 * cross @ w + w @ gram @ w)
+        for i in range(len(w)):
+            pull = cross[i] - gram[i] @ w + gram[i, i] * w[i]
+            w[i] = np.sign(pull) * max(abs(pull) - alpha * scale, 0) / gram[i, i]
+    return w
+
+
+def test_prox_respects_prior_knowledge():
+    C = load("er2_d10_nv_gauss")["C"]
+    allowed = ~np.eye(10, dtype=bool)
+    allowed[2:5] = False
+    required = np.zeros_like(allowed)
+    cause, effect = strongest_pair(C, allowed)
+    required[cause, effect] = True
+    result = solve_prox(CoLiDEProblem(C, False, 1e3, allowed=allowed, required=required))
+    ols = C[cause, effect] / C[cause, cause]
+    np.testing.assert_allclose(result.x[cause, effect], ols, rtol=1e-2)
+    rest = result.x.copy()
+    rest[cause, effect] = 0
+    assert np.all(rest == 0)
+
+
+@pytest.mark.parametrize("solve", [solve_adam, solve_prox])
+def test_a_solver_that_stops_short_says_so(solve):
+    C = load("er2_d10_nv_gauss")["C"]
+    options = {"warm_iter": 3, "max_iter": 3}
+    with pytest.warns(ConvergenceWarning, match="last stage"):
+        result = solve(CoLiDEProblem(C, False, 0.05), **options)
+    assert not result.success
+
+
+@pytest.mark.parametrize("solve", [solve_adam, solve_prox])
+def test_a_callback_ends_the_whole_run(solve):
+    C = load("er2_d10_nv_gauss")["C"]
+    seen = []
+
+    def callback(intermediate_result):
+        seen.append(intermediate_result.nit)
+        if len(seen) == 3:
+            raise StopIteration
+
+    result = solve(CoLiDEProblem(C, False, 0.05), callback=callback)
+    assert len(seen) == 3
+    assert len(result.nit_per_stage) == 1
+    assert "stopped by its callback" in result.message
+
+
+@pytest.mark.parametrize("solve", [solve_adam, solve_prox])
+def test_permuted_variables_give_the_permuted_solution(solve):
+    C = load("er2_d10_nv_gauss")["C"]
+    order = np.random.default_rng(0).permutation(10)
+    short = {"mu": (1.0,), "s": (1.0,), "max_iter": 100, "warn": False}
+    direct = solve(CoLiDEProblem(C, False, 0.05), **short)
+    permuted = solve(CoLiDEProblem(C[np.ix_(order, order)], False, 0.05), **short)
+    tolerance = 1e-12 if solve is solve_adam else 1e-3
+    np.testing.assert_allclose(permuted.x, direct.x[np.ix_(order, order)], atol=tolerance)
+
+
+@pytest.mark.parametrize("solve", [solve_adam, solve_prox])
+def test_runs_repeat_bit_by_bit_and_leave_their_input_alone(solve):
+    C = load("er2_d10_nv_gauss")["C"]
+    before = C.copy()
+    start = np.zeros_like(C)
+    first, second = (
+        solve(CoLiDEProblem(C, True, 0.05), start, warm_iter=500, max_iter=500, warn=False)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.x, second.x)
+    np.testing.assert_array_equal(C, before)
+    assert np.all(start == 0)
