@@ -74,7 +74,7 @@ def sinkhorn(
         Source points, instead of ``C``. With more than four million pairs the costs are
         computed where they are needed and never stored: memory is proportional to the bins
         and to the entries of the plan that matter, and where these are more than two
-        million and more than fifty a bin, all solvers run sweeps alone.
+        million and more than 200 a bin, all solvers run sweeps alone.
     Y : array-like of shape (m, n_features), optional
         Target points; ``X`` by default.
     metric : str or callable, default="sqeuclidean"

@@ -17,6 +17,7 @@ from sparseopt._core import Progress
 from sparseopt.transport._newton import NewtonSteps
 from sparseopt.transport._overrelaxed import (
     BLOCK,
+    Overrelaxed,
     OverrelaxedEntries,
     OverrelaxedScaling,
     OverrelaxedStream,
@@ -34,6 +35,7 @@ EASY_RANGE = 50.0  # range of the costs over eps up to which no smaller problem 
 FIRST_STAGE = 10.0  # range over eps there
 STAGE_RATIO = 4.0
 STAGE_TOL = 1e-4
+SWEEPS_STAGE_TOL = 1e-2  # the same where there are no Newton steps to profit from it
 STAGE_SWEEPS = 5
 BLOCKS = 3  # of overrelaxed sweeps between two reports
 DIRECT_RANGE = 5000.0  # the same for overrelaxed sweeps
@@ -145,8 +147,7 @@ class TransportSteps:
             else:
                 self._newton_step()
         except TooManyEntriesError:
-            self.may_keep = False
-            self._begin_stage(self.point.y)
+            self._begin_stage(self.point.y, may_keep=False)
         while not self.last_stage and self.point.error <= self._stage_tol():
             if self.n_iter >= self.max_iter:
                 break
@@ -157,39 +158,48 @@ class TransportSteps:
     def _dual_function(self, eps):
         return SemiDual(self.cost, self.a, self.b, eps, self.n_jobs)
 
-    def _begin_stage(self, y):
+    def _begin_stage(self, y, may_keep=True):
         self.dual = self._dual_function(self.regs[self.stage])
         self.newton, self.n_kept, self.sweeps_here = None, 0, 1
         self.least_error, self.objective, self.since_best = np.inf, np.inf, 0  # of this stage
         self.n_sweeps += 1
-        entries = self._entries(y) if self.relaxes else None
-        if entries is not None:
-            self.sweeper = OverrelaxedEntries(entries, y)
-        elif self.plan.size and self.may_scale:
-            kind = OverrelaxedScaling if self.relaxes else ScalingSweeps
-            self.sweeper = kind(self.dual, y, self.plan, self._stage_tol())
-        else:
-            self.sweeper = (OverrelaxedStream if self.relaxes else LogSweeps)(self.dual, y)
+        self.entries = None
+        if may_keep and (self.relaxes or not self.plan.size):
+            self.entries = self._entries(y)
+        self.sweeper = self._sweeper(y)
         self.point = self.sweeper.point
+
+    def _sweeper(self, y):
+        """Return the sweeps for this stage."""
+        newton_like = self.may_scale and self.solver in ("auto", "sns")
+        relaxes = self.relaxes or (newton_like and self.gave_up)
+        if self.entries is not None:
+            return (OverrelaxedEntries if relaxes else LogSweeps)(self.entries, y)
+        if self.plan.size and self.may_scale:
+            kind = OverrelaxedScaling if relaxes else ScalingSweeps
+            return kind(self.dual, y, self.plan, self._stage_tol())
+        # Where Newton's steps do not fit into memory, sweeps have to do.
+        relaxes = relaxes or (newton_like and not self.plan.size)
+        return (OverrelaxedStream if relaxes else LogSweeps)(self.dual, y)
 
     def _entries(self, y):
         """Return the dual of the entries that matter at y, or None if they are too many."""
         if not self.may_keep:
             return None
-        tol, dual = self._stage_tol(), self.dual
-        most = FEW_ENTRIES * self.a.size * self.b.size if self.plan.size else self._most()
-        if expected_entries(self.cost, y, dual.eps, tol) > most:
+        tol = self.tol if self.last_stage else max(STAGE_TOL, self.tol)
+        most = FEW_ENTRIES * self.plan.size if self.plan.size else largest_number(self.cost)
+        if expected_entries(self.cost, y, self.dual.eps, tol) > most:
             return None
         try:
-            return TruncatedDual(self.cost, self.a, self.b, dual.eps, y, tol, self.n_jobs)
+            return TruncatedDual(self.cost, self.a, self.b, self.dual.eps, y, tol, self.n_jobs)
         except TooManyEntriesError:
             return None
 
-    def _most(self):
-        return largest_number(self.cost)
-
     def _stage_tol(self):
-        return self.tol if self.last_stage else max(STAGE_TOL, self.tol)
+        if self.last_stage:
+            return self.tol
+        steps = self.plan.size or self.entries is not None
+        return max(STAGE_TOL if steps else SWEEPS_STAGE_TOL, self.tol)
 
     def _sweep(self):
         sweeper = self.sweeper
@@ -209,7 +219,7 @@ class TransportSteps:
             self._begin_stage(self.point.y)
 
     def _sweeps_at_once(self):
-        if self.relaxes:
+        if isinstance(self.sweeper, Overrelaxed):
             return BLOCK if self.every_sweep or not self.plan.size else BLOCKS * BLOCK
         wanted = 1 if self.every_sweep or isinstance(self.sweeper, LogSweeps) else SWEEPS
         if self.solver in ("auto", "sns"):
@@ -233,7 +243,7 @@ class TransportSteps:
     def _newton_pays(self, earlier, done):
         if self.solver not in ("auto", "sns") or self.gave_up:
             return False
-        if not (self.plan.size or self.may_keep):
+        if not self.plan.size and self.entries is None:
             return False
         if self.relaxes:
             left = self.sweeper.expected_sweeps(self.tol)
@@ -249,12 +259,7 @@ class TransportSteps:
         return math.log(self._stage_tol() / self.point.error) / math.log(rate) > WORTH_NEWTON
 
     def _begin_newton(self):
-        dual = self.sweeper.dual
-        if not isinstance(dual, TruncatedDual):
-            dual = self._entries(self.point.y) or dual
-        if not (self.plan.size or isinstance(dual, TruncatedDual)):
-            self.gave_up = True  # only sweeps fit into memory
-            return
+        dual = self.entries or self._entries(self.point.y) or self.dual
         self.newton = NewtonSteps(dual, self.point.y, self.plan, sparsity=self.sparsity)
         self.point = self.newton.point
 

@@ -29,7 +29,7 @@ OUTGROWN_SHARE = 1e-3  # ... or to the error, above which the entries are chosen
 SAMPLE = 64  # rows that tell how many entries there will be
 SPARE = 1.25
 FEWEST_KEPT = 2_000_000  # entries that are kept without a question where costs are not stored
-KEPT_A_BIN = 50  # the same for each row and column
+KEPT_A_BIN = 200  # the same for each row and column
 STARVED = 1e-6  # share of its mass up to which a column sum is computed from all entries
 FLOOR = 1e-282  # of a column sum, as in dense plans
 

@@ -21,7 +21,6 @@ DENSE, SQEUCLIDEAN, EUCLIDEAN, CITYBLOCK = range(4)
 TINY = 1e-250  # below: an entry that stands for zero
 SMALLEST_SINGLE = 1e-30  # the same in single precision, with room for factors
 REORDER = {"reassoc", "contract", "nsz"}  # NaN and inf keep their meaning
-STRIPES = 8
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
@@ -108,37 +107,30 @@ def _add_scaled(row, factor, sums):
         sums[j] += row[j]
 
 
-@njit(cache=True, nogil=True)
-def _emit(row, threshold, indices, values, place, work):
-    """Append the entries of ``row`` that reach the threshold; return the next place.
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _number_from(row, bound):
+    number = 0
+    for j in range(row.shape[0]):
+        number += row[j] >= bound
+    return number
 
-    Beyond the capacity it only counts. Few entries reach it, so that the row is first folded
-    into the largest entries over stripes, which vectorises.
+
+@njit(cache=True, nogil=True)
+def append_from(row, bound, payload, indices, values, place):
+    """Append indices and payload where ``row`` reaches the bound, if all fit; return how many.
+
+    In the order of the row, and without a branch: the next entry overwrites what is not kept.
     """
-    capacity = indices.shape[0]
-    m = row.shape[0]
-    width = m // STRIPES
-    for j in range(width):
-        work[j] = row[j]
-    for stripe in range(1, STRIPES):
-        part = row[stripe * width : (stripe + 1) * width]
-        for j in range(width):
-            work[j] = work[j] if work[j] > part[j] else part[j]
-    for j in range(width + m - STRIPES * width):
-        if j < width:
-            if work[j] < threshold:
-                continue
-            begin, end = j, STRIPES * width
-        else:
-            begin = (STRIPES - 1) * width + j
-            end = begin + 1
-        for k in range(begin, end, max(width, 1)):
-            if row[k] >= threshold:
-                if place < capacity:
-                    indices[place] = k
-                    values[place] = row[k]
-                place += 1
-    return place
+    number = _number_from(row, bound)
+    end = place + number
+    if end <= indices.shape[0]:
+        for j in range(row.shape[0]):
+            if place == end:
+                break
+            indices[place] = j
+            values[place] = payload[j]
+            place += row[j] >= bound
+    return number
 
 
 @njit(cache=True, nogil=True)
@@ -174,21 +166,18 @@ def balance_rows(
         if plan.shape[0] > 0:
             _store(row, plan[i])
         if counts.shape[0] > 0:
-            before = place
-            place = _emit(row, threshold, indices, values, place, work)
-            counts[i] = place - before
+            counts[i] = append_from(row, threshold, row, indices, values, place)
+            place += counts[i]
     return place
 
 
 @njit(cache=True, nogil=True)
 def select_entries(plan, threshold, counts, indices, values):
     """Append the entries of a plan that reach the threshold; return their number."""
-    work = np.empty(plan.shape[1])
     place = 0
     for i in range(plan.shape[0]):
-        before = place
-        place = _emit(plan[i], threshold, indices, values, place, work)
-        counts[i] = place - before
+        counts[i] = append_from(plan[i], threshold, plan[i], indices, values, place)
+        place += counts[i]
     return place
 
 

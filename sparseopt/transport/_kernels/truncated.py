@@ -16,29 +16,9 @@ from sparseopt.transport._kernels.cpu import (
     _largest,
     _largest_of_row,
     _total,
+    append_from,
     cost_row,
 )
-
-REORDER = {"reassoc", "contract", "nsz"}
-
-
-@njit(cache=True, nogil=True, fastmath=REORDER)
-def _count_from(row, bound):
-    number = 0
-    for j in range(row.shape[0]):
-        number += row[j] >= bound
-    return number
-
-
-@njit(cache=True, nogil=True)
-def _append(row, costs, bound, indices, kept, place, end):
-    """Write indices and costs where ``row`` reaches the bound, to ``place`` up to ``end``."""
-    for j in range(row.shape[0]):
-        if place == end:
-            break
-        indices[place] = j  # without a branch: the next entry overwrites what is not kept
-        kept[place] = costs[j]
-        place += row[j] >= bound
 
 
 @njit(cache=True, nogil=True)
@@ -61,10 +41,7 @@ def keep_entries(cost, y, eps, cut, start, stop, step, tops, counts, indices, ke
         for j in range(m):
             row[j] = y[j] - costs[j]
         tops[i] = _largest_of_row(row, work)
-        bound = tops[i] - cut * eps
-        counts[i] = _count_from(row, bound)
-        if place + counts[i] <= indices.shape[0]:
-            _append(row, costs, bound, indices, kept, place, place + counts[i])
+        counts[i] = append_from(row, tops[i] - cut * eps, costs, indices, kept, place)
         place += counts[i]
     return place
 
