@@ -18,6 +18,7 @@ from numba import njit
 # A candidate with less than this part of its variance left depends on those chosen, and a node
 # is never explained further than that.
 DEPENDENCE = 1e-10
+NOBODY = np.int64(-1)  # of this type, or Numba compiles for the literal number once more
 
 
 class Model(NamedTuple):
@@ -273,7 +274,7 @@ def shrink(model, paths, row, target, length, variance, work):
 
 @njit(cache=True, nogil=True)
 def choose_parents(model, paths, row, target, order, stop, skip, extra, work):
-    """Let a node choose among ``order[:stop]``, less ``skip`` and with ``extra`` (or -1)."""
+    """Let a node choose among ``order[:stop]``, less ``skip`` and with ``extra``."""
     size, n_required = gather_candidates(model, target, order, stop, skip, extra, work)
     length, variance = grow(model, paths, row, target, size, n_required, work)
     for c in range(paths.grew.shape[1]):
@@ -329,7 +330,7 @@ def would_enter(model, paths, row, target, candidate, work):
 @njit(cache=True, nogil=True)
 def add_scores(model, paths, order):
     """Return the score of the parents that the nodes chose."""
-    fit, edges = 0.0, 0
+    fit, edges = 0.0, 0.0
     for node in order:
         fit += node_fit(model, paths.variance[node])
         edges += paths.edges[node]
@@ -340,7 +341,7 @@ def add_scores(model, paths, order):
 def choose_all(model, paths, order, work):
     """Let every node choose its parents among its predecessors; return the score."""
     for k in range(order.size):
-        choose_parents(model, paths, order[k], order[k], order, k, -1, -1, work)
+        choose_parents(model, paths, order[k], order[k], order, k, NOBODY, NOBODY, work)
     return add_scores(model, paths, order)
 
 
@@ -350,10 +351,10 @@ def score_toggled(model, paths, memo, order, other, k, node, before, work):
     row = other
     if before and would_enter(model, paths, other, other, node, work):
         row = order.size + 1
-        choose_parents(model, paths, row, other, order, k, -1, node, work)
+        choose_parents(model, paths, row, other, order, k, NOBODY, node, work)
     elif not before and paths.grew[other, node]:
         row = order.size + 1
-        choose_parents(model, paths, row, other, order, k + 1, node, -1, work)
+        choose_parents(model, paths, row, other, order, k + 1, node, NOBODY, work)
     memo.toggled[0, other, node] = node_fit(model, paths.variance[row])
     memo.toggled[1, other, node] = paths.edges[row]
     memo.toggled_version[other, node] = memo.node[other]
@@ -389,7 +390,7 @@ def score_own(model, paths, memo, node, position, first, last, work):
         version = memo.cut[k] if k <= position else memo.cut[k + 1]
         if memo.own_version[node, k] != version:
             if not grown or would_enter(model, paths, row, node, work.others[k - 1], work):
-                choose_parents(model, paths, row, node, work.others, k, -1, -1, work)
+                choose_parents(model, paths, row, node, work.others, k, NOBODY, NOBODY, work)
             grown = True
             memo.own[0, node, k] = node_fit(model, paths.variance[row])
             memo.own[1, node, k] = paths.edges[row]
@@ -457,7 +458,7 @@ def move(model, paths, memo, order, node, position, target, work):
         for k in range(target + 1, position + 1):
             other = order[k]
             if would_enter(model, paths, other, other, node, work):
-                choose_parents(model, paths, other, other, order, k, -1, -1, work)
+                choose_parents(model, paths, other, other, order, k, NOBODY, NOBODY, work)
     else:
         for k in range(position, target):
             order[k] = order[k + 1]
@@ -465,8 +466,8 @@ def move(model, paths, memo, order, node, position, target, work):
         for k in range(position, target):
             other = order[k]
             if paths.grew[other, node]:
-                choose_parents(model, paths, other, other, order, k, -1, -1, work)
-    choose_parents(model, paths, node, node, order, target, -1, -1, work)
+                choose_parents(model, paths, other, other, order, k, NOBODY, NOBODY, work)
+    choose_parents(model, paths, node, node, order, target, NOBODY, NOBODY, work)
     memo.clock[0] += 1
     begin, end = min(position, target), max(position, target)
     for k in range(begin, end + 1):
