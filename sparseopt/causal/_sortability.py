@@ -152,16 +152,26 @@ def factor_correlations(C, n_samples):
     if not np.all(variances > 0):
         raise ValueError(f"X must vary, but column {int(np.argmin(variances))} is constant.")
     scales = np.sqrt(variances)
-    factor, failed = linalg.lapack.dpotrf(C / np.outer(scales, scales), lower=True, clean=True)
-    left = np.diagonal(factor) ** 2
-    if failed:
-        left = np.append(left[: failed - 1], 0.0)
-    if left.min() <= DEPENDENT:
+    factor, pivots = cholesky_pivots(C / np.outer(scales, scales))
+    if pivots.min() <= DEPENDENT:
         raise ValueError(
-            f"X must have linearly independent columns, but column {int(np.argmin(left))} is a "
+            f"X must have linearly independent columns, but column {int(np.argmin(pivots))} is a "
             "linear combination of those before it."
         )
     return scales, factor
+
+
+def cholesky_pivots(R):
+    """Return the Cholesky factor of a correlation matrix as far as it goes, and its pivots.
+
+    A pivot is the share of a variance that the columns before leave unexplained; from the first
+    one that is not positive on, they are zero.
+    """
+    factor, failed = linalg.lapack.dpotrf(R, lower=True, clean=True)
+    pivots = np.diagonal(factor) ** 2
+    if failed:
+        pivots[failed - 1 :] = 0.0
+    return factor, pivots
 
 
 def explained_shares(factor):

@@ -1,12 +1,13 @@
 """Regressions along an order: scikit-learn's on the data, recorded figures, scales."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.linear_model import LassoLarsIC, LinearRegression
+from sklearn.linear_model import LassoLarsIC, LinearRegression, lars_path
 
 from sparseopt.causal._graphs import threshold_to_dag
 from sparseopt.causal._metrics import dag_metrics
@@ -66,14 +67,19 @@ def test_scales_of_columns_do_not_matter():
     assert_allclose(scaled * scale[:, None] / scale, plain, rtol=1e-6, atol=1e-9)
 
 
-def test_covariance_is_checked():
-    order = np.arange(8)[::-1]
-    with pytest.raises(ValueError, match=r"n_samples=8 and n_features=8"):
-        regress_along_order(C, 8, order)
-    constant = np.where((np.arange(8) == 3) | (np.arange(8) == 3)[:, None], 0.0, C)
-    with pytest.raises(ValueError, match="column 3 is constant"):
-        regress_along_order(constant, 300, order)
-    mixed = np.eye(8)
-    mixed[:, 5] = mixed[:, 0] + mixed[:, 1]
-    with pytest.raises(ValueError, match="column 5 is a linear combination of those before it"):
-        regress_along_order(mixed.T @ C @ mixed, 300, order)
+@pytest.mark.parametrize("n_samples", [5, 12])
+def test_few_samples_give_paths_weighted_by_correlations(n_samples):
+    X = MODEL.X[: 3 * n_samples : 3] if n_samples == 5 else np.tile(MODEL.X[:5], (3, 1))[:12]
+    rank = np.linalg.matrix_rank(np.corrcoef(X.T), hermitian=True)
+    assert rank == 4
+    expected_warning = pytest.warns(UserWarning, match="Column 4 of X is a linear combination")
+    with contextlib.nullcontext() if n_samples == 5 else expected_warning:
+        actual = regress_along_order(np.cov(X.T, bias=True), n_samples, np.arange(8))
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    for j in range(4, 8):
+        weights = np.abs(Z[:, :j].T @ Z[:, j]) / len(Z)
+        _, _, path = lars_path(Z[:, :j] * weights, Z[:, j], method="lasso", max_iter=rank // 2)
+        rss = np.sum((Z[:, [j]] - (Z[:, :j] * weights) @ path) ** 2, axis=0) / len(Z)
+        bic = n_samples * np.log(rss) + np.log(n_samples) * np.count_nonzero(path, axis=0)
+        expected = path[:, np.argmin(bic)] * weights * X.std(axis=0)[j] / X.std(axis=0)[:j]
+        assert_allclose(actual[:j, j], expected, atol=1e-9)
