@@ -23,7 +23,6 @@ constraints, as in Celer [2], and solve the problem on it (see ``_working_set``)
 import math
 
 import numpy as np
-from scipy import linalg, optimize
 
 from sparseopt._core import (
     Progress,
@@ -43,6 +42,7 @@ from sparseopt.optimize._losses import (
     SquaredLoss,
 )
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET, ElasticNet
+from sparseopt.optimize._projections import orthonormal_basis, polar_part
 from sparseopt.optimize._working_set import WorkingSetProblem, norm_squared, penalty_value
 
 METHOD = "Coordinate descent"
@@ -51,6 +51,7 @@ LARGEST_CONTINUATION = 1e8  # times the strength: where it is as good as zero
 CONTINUATION_RATIO = 0.3
 CONTINUATION_GAP = 1e-2  # relative to the objective of the stage
 CONTINUATION_STEPS = 10
+SMALLEST_REMAINDER = 1e-3  # of a residual, from which a dual point is made
 INNER_FRACTION = 0.5  # of the current gap, the accuracy asked of a working-set solve
 
 
@@ -175,7 +176,11 @@ class PenalizedLeastSquares:
         """
         if self.unpenalized.size == 0:
             return residual, correlate(residual)
-        point = residual - self._unpenalized_part(residual)
+        point = self._uncorrelated_part(residual)
+        # Of a small remainder, rounding has a share: its direction correlates with those
+        # columns, and scaled up it would promise a dual value that does not exist.
+        if norm_squared(point) < SMALLEST_REMAINDER**2 * norm_squared(residual):
+            point = np.zeros_like(point)
         return point, correlate(point)
 
     def slope(self, correlations):
@@ -229,15 +234,15 @@ class PenalizedLeastSquares:
         """Index of the candidates; a slice, which does not copy, while all are there."""
         return slice(None) if self.candidates.size == self.x.size else self.candidates
 
-    def _unpenalized_part(self, residual):
-        columns = self.design.columns(self.unpenalized)
+    def _uncorrelated_part(self, residual):
+        """Return the part of ``residual`` that unpenalised columns leave."""
+        columns = self.design.columns(self.unpenalized) / self.norms[self.unpenalized]
         if self.code == NONNEGATIVE_ELASTIC_NET:
-            share, _ = optimize.nnls(columns.astype(float), residual.astype(float))
-            return (columns @ share).astype(residual.dtype)
+            return polar_part(columns, residual)
         if self._unpenalized_basis is None:
-            self._unpenalized_basis = _orthonormal_basis(columns)
+            self._unpenalized_basis = orthonormal_basis(columns)
         basis = self._unpenalized_basis
-        return basis @ (basis.conj().T @ residual)
+        return residual - basis @ (basis.conj().T @ residual)
 
     def _screen(self):
         """Discard features that the gap-safe sphere test proves to be zero."""
@@ -268,14 +273,6 @@ class PenalizedLeastSquares:
         moved = self.primal < primal_before - rounding or self.gap < 0.999 * gap_before
         self._steps_without_progress = 0 if moved else self._steps_without_progress + 1
         return self._steps_without_progress >= 3
-
-
-def _orthonormal_basis(columns):
-    """Return an orthonormal basis of the span of ``columns``."""
-    basis, triangle, _ = linalg.qr(columns, mode="economic", pivoting=True)
-    pivots = np.abs(np.diagonal(triangle))
-    rank = np.count_nonzero(pivots > 1e2 * np.finfo(pivots.dtype).eps * pivots[:1].max(initial=0))
-    return basis[:, :rank]
 
 
 def coordinate_descent(

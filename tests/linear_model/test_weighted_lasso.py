@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from scipy import sparse
+from scipy import optimize, sparse
 from sklearn.base import clone
 from sklearn.callback import ScoringMonitor
 from sklearn.datasets import load_diabetes, make_regression
@@ -338,3 +338,25 @@ def test_constant_target_in_cross_validation(diabetes):
         model = WeightedLassoCV(alphas=3).fit(X, np.full(len(X), 2.0))
     assert not model.coef_.any()
     assert model.intercept_ == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("solver", ["cd", "bcd"])
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("case", ["wide", "tall", "badly scaled"])
+def test_gap_without_a_penalty_is_not_made_of_rounding(case, positive, solver):
+    """Unpenalised columns leave a remainder of the target that may be all rounding."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        n_samples, n_features = (29, 30) if case == "wide" else (40, 12)
+        X = rng.standard_normal((n_samples, n_features)) * 10 ** rng.uniform(-1, 1, n_features)
+        if case == "badly scaled":
+            X[:, 3] *= 1e-17
+        y = rng.standard_normal(n_samples) + 10
+        model = WeightedLasso(alpha=0, positive=positive, solver=solver, tol=1e-8).fit(X, y)
+        units = np.linalg.norm(X, axis=0)
+        design = np.column_stack([X / units, np.ones(n_samples)])
+        lower = np.append(np.full(n_features, 0.0 if positive else -np.inf), -np.inf)
+        best = optimize.lsq_linear(design, y, (lower, np.inf), tol=1e-13).cost / n_samples
+        excess = 0.5 * np.mean((y - model.predict(X)) ** 2) - best
+        assert excess <= 1e-8 * np.var(y)
+        assert model.dual_gap_ >= excess - 1e-12 * np.var(y)

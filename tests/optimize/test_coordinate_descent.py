@@ -271,7 +271,7 @@ def test_anderson_extrapolation_solves_a_linear_recursion():
     iterates = [np.zeros(2)]
     for _ in range(3):
         iterates.append(fixed + matrix @ (iterates[-1] - fixed))
-    extrapolated = working_set._anderson_extrapolation(np.array(iterates))
+    extrapolated = working_set.anderson_extrapolation(np.array(iterates))
     np.testing.assert_allclose(extrapolated, fixed, atol=1e-4)
 
 
