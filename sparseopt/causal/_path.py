@@ -56,8 +56,8 @@ def follow_path(
     -------
     result : OptimizeResult
         Of the last stage, with ``nit`` over all stages, ``nit_per_stage``, ``n_retries``,
-        ``scales`` (d,), ``h``, ``score`` (penalised, at mu = 1), and a ``history`` of all
-        stages with the array ``stage``.
+        ``s`` (of the last stage), ``scales`` (d,), ``h``, ``score`` (penalised, at mu = 1),
+        and a ``history`` of all stages with the array ``stage``.
     """
     histories: list[dict] = []
     iterations: list[int] = []
@@ -88,6 +88,7 @@ def follow_path(
     result.nit = sum(iterations)
     result.nit_per_stage = np.array(iterations)
     result.n_retries = n_retries
+    result.s = stage.s
     result.scales = point.scales
     result.h = max(point.acyclicity, 0.0)
     result.score = problem.penalised_score(point)

@@ -49,7 +49,9 @@ class CoLiDEProblem:
     required : ndarray of shape (d, d) of bool, optional
         Entries that are not penalised.
     scale_floor : float
-        Smallest noise scale, relative to that of W = 0.
+        Smallest noise scale, relative to the standard deviation of the column; for equal
+        variances, to the smallest one. (Relative to the mean power of all columns, as in the
+        paper, it would exceed the noise where effects accumulate.)
     """
 
     C: np.ndarray
@@ -69,7 +71,7 @@ class CoLiDEProblem:
             self.penalty[self.required] = 0.0
         variances = np.diagonal(self.C)
         if self.equal_variance:
-            variances = np.full(d, np.mean(variances))
+            variances = np.full(d, np.min(variances))
         self.floors = self.scale_floor * np.sqrt(variances)
         top = largest_alpha(self.C, self.equal_variance) or 1.0
         self._unit = min(self.alpha or top, top)
