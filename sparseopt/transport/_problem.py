@@ -91,6 +91,16 @@ class Cost:
         """What is smallest in each column once each row's smallest cost is subtracted, (m,)."""
         return self._described[4]
 
+    def centred(self):
+        """Return the cost without what all its entries share, and that constant.
+
+        Zero unless it is the larger part of every entry; then the subtraction is exact.
+        """
+        smallest, largest, _ = self.statistics
+        if self.X is not None or not largest - smallest < abs(smallest) < math.inf:
+            return self, 0.0
+        return Cost(self.matrix - smallest), float(smallest)
+
     def median(self):
         """Return the median finite cost; of every k-th row only if there are many."""
         n, m = self.shape

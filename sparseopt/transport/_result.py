@@ -26,7 +26,8 @@ class OTResult(OptimizeResult):
     potentials : tuple of (ndarray of shape (n,), ndarray of shape (m,))
         In float64.
     **fields
-        The other attributes, and ``dtype``, that of ``f`` and ``g``.
+        The other attributes, and ``dtype``, that of ``f`` and ``g``, and ``offset``, a constant
+        that ``cost`` lacks, half of which each potential lacks.
 
     Attributes
     ----------
@@ -79,11 +80,12 @@ class OTResult(OptimizeResult):
 
     def __init__(self, cost, potentials, **fields):
         dtype = fields.pop("dtype", np.float64)
-        f, g = potentials
+        offset = fields.pop("offset", 0.0)
+        f, g = (potential + offset / 2 for potential in potentials)
         super().__init__(
-            f=f.astype(dtype), g=g.astype(dtype), x=np.concatenate(potentials).astype(dtype),
-            **fields,
-        )  # fmt: skip
+            f=f.astype(dtype), g=g.astype(dtype), x=np.concatenate([f, g]).astype(dtype), **fields
+        )
+        object.__setattr__(self, "_offset", offset)
         object.__setattr__(self, "_cost", cost)
         object.__setattr__(self, "_potentials", potentials)
 
@@ -291,11 +293,16 @@ class OTResult(OptimizeResult):
             includes what the regularisation costs, at most ``reg`` times the entropy of
             ``a`` or ``b``, and never underestimates the distance.
         """
-        upper, lower = self._bounds()
+        upper, lower = self._shifted_bounds()
         return upper - lower
 
     def _bounds(self):
         """Return the cost of the rounded plan, and a bound on every plan's cost."""
+        constant = self._offset * self.a.sum()
+        upper, lower = self._shifted_bounds()
+        return upper + constant, lower + constant
+
+    def _shifted_bounds(self):
         row_factor, column_factor, lacking_a, lacking_b = self._rounding()
         missing = lacking_a.sum()
         share = lacking_b / missing if missing > 0 else lacking_b

@@ -167,6 +167,7 @@ def sinkhorn(
     cost = check_cost(C, X, Y, metric)
     a, b = check_masses(a, b, cost.shape, normalize=normalize)
     eps = check_reg(reg, reg_scale, cost)
+    cost, offset = cost.centred()
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)
     full = rows.size == a.size and columns.size == b.size
     inner = cost if full else cost.restrict(rows, columns)
@@ -188,8 +189,9 @@ def sinkhorn(
     options["tol"] = SHARE_FOR_STEPS * tol
     method = "Sinkhorn" if solver.startswith("sinkhorn") else "Sinkhorn-Newton-Sparse"
     state = TransportSteps(
-        inner, p, q, eps, y, every_sweep=bool(store_history), n_jobs=n_jobs, **options
-    )
+        inner, p, q, eps, y, offset=offset, every_sweep=bool(store_history), n_jobs=n_jobs,
+        **options,
+    )  # fmt: skip
     run = iterate(
         TransportSteps.step,
         state,
@@ -200,7 +202,7 @@ def sinkhorn(
         callback=callback,
         warn=False,
     )
-    result = _finish(cost, a, b, eps, state, run, dtype)
+    result = _finish(cost, offset, a, b, eps, state, run, dtype)
     _judge(result, method, tol)
     return result
 
@@ -242,7 +244,7 @@ def sinkhorn_newton_sparse(a=None, b=None, C=None, **options):
     return sinkhorn(a, b, C, solver="sns", **options)
 
 
-def _finish(cost, a, b, eps, state, run, dtype):
+def _finish(cost, offset, a, b, eps, state, run, dtype):
     """Return the result: potentials on all bins, the gauge, and the values."""
     mass = a.sum()
     point = state.result_point()
@@ -255,11 +257,13 @@ def _finish(cost, a, b, eps, state, run, dtype):
     kl = (row_sums @ f + column_sums @ g - linear) / eps
     log_a, log_b = (np.log(np.where(mass > 0, mass, 1.0)) for mass in (a, b))
     entropy = kl + row_sums @ log_a + column_sums @ log_b
-    value = float(a @ f + b @ g)
+    linear += offset * row_sums.sum()
+    value = float(a @ f + b @ g + offset * mass)
     error = (float(np.sum(np.abs(row_sums - a))), float(np.sum(np.abs(column_sums - b))))
     return OTResult(
         cost,
         (f, g),
+        offset=offset,
         dtype=dtype,
         a=a,
         b=b,

@@ -61,15 +61,17 @@ class TransportSteps:
         Start.
     solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsity, every_sweep, n_jobs
         As :func:`sinkhorn` has them.
+    offset : float
+        Constant that the cost lacks, for reports.
     """
 
     may_scale = True  # whether sweeps may scale a stored plan, or entries of it
 
     def __init__(
         self, cost, a, b, eps, y, *, solver, tol, max_iter, warm_start_sweeps, eps_scaling,
-        sparsity, every_sweep, n_jobs,
+        sparsity, every_sweep, n_jobs, offset=0.0,
     ):  # fmt: skip
-        self.cost, self.a, self.b = cost, a, b
+        self.cost, self.a, self.b, self.offset = cost, a, b, offset
         self.solver, self.tol, self.max_iter = solver, tol, max_iter
         self.warm_start_sweeps, self.sparsity = warm_start_sweeps, sparsity
         self.every_sweep, self.n_jobs = every_sweep, n_jobs
@@ -115,7 +117,7 @@ class TransportSteps:
         self.objective = point.objective
         self.trace.append((self.dual.eps, self.n_sweeps, self.n_newton, self.n_kept))
         stalled = self.last_stage and point.error <= self._rounding_floor()
-        return Progress(point.objective, point.error, stalled, iterations)
+        return Progress(point.objective + self.offset, point.error, stalled, iterations)
 
     def _improves(self, point):
         """Return whether the error fell, or the objective grew by more than a sweep lifts it."""
