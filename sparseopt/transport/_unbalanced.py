@@ -23,31 +23,36 @@ with sparse Newton iterations, ICLR.
 
 import math
 import numbers
-import warnings
 
 import numpy as np
-from scipy.special import xlogy
-from sklearn.exceptions import ConvergenceWarning
+from scipy.special import xlog1py
 
-from sparseopt._core import Status, describe_end, iterate
-from sparseopt.transport._kernels.relaxed import balance_relaxed_rows
+from sparseopt._core import Status, iterate
+from sparseopt.transport._assembly import (
+    all_potentials,
+    bins_with_mass,
+    conclude,
+    make_result,
+    plan_sums,
+    relative_entropy,
+)
 from sparseopt.transport._problem import (
+    LARGEST_TOTAL,
     MASS_TOLERANCE,
     check_cost,
     check_exponents,
     check_histogram,
     check_reg,
-    for_row_blocks,
 )
 from sparseopt.transport._result import OTResult
-from sparseopt.transport._semidual import NOTHING, Point, SemiDual
-from sparseopt.transport._sinkhorn import check_init, check_options, plan_sums, result_dtype
+from sparseopt.transport._sinkhorn import check_init, check_options, result_dtype
 from sparseopt.transport._steps import TransportSteps
+from sparseopt.transport._unbalanced_dual import RelaxedSemiDual, conjugate, wanted_share
 
 METHOD = "Unbalanced Sinkhorn"
 SWEEPS_BEFORE_NEWTON = 10
-SMALLEST_SUM = 1e-290
 SMALL_TRANSLATION = 0.1  # change of the mass, relative to the error, that is not worth a pass
+LARGEST_TRANSLATIONS = 60
 
 
 class UnbalancedOTResult(OTResult):
@@ -89,8 +94,8 @@ class UnbalancedOTResult(OTResult):
         """
         f, g = self._potentials
         dual = (
-            _conjugate(f, self.a, self.reg_m[0])
-            + _conjugate(g, self.b, self.reg_m[1])
+            conjugate(f, self.a, self.reg_m[0])
+            + conjugate(g, self.b, self.reg_m[1])
             - self.reg * (self.mass - self.a.sum() * self.b.sum())
         )
         return max(self.value - float(dual), 0.0)
@@ -108,7 +113,7 @@ class UnbalancedOTResult(OTResult):
         return self._grad_mass(self._potentials[1], self.reg_m[1], self.a.sum())
 
     def _grad_mass(self, potential, rho, other_mass):
-        ratio = _ratio(potential, rho)
+        ratio = wanted_share(potential, rho)
         linear = potential if math.isinf(rho) else -rho * np.expm1(-potential / rho)
         return (linear + self.reg * (other_mass - ratio)).astype(self.f.dtype)
 
@@ -162,7 +167,7 @@ def sinkhorn_unbalanced(
         "sns" takes sparse Newton steps after a few sweeps, "sinkhorn" only damped sweeps in
         the log domain; "auto" takes Newton steps where these will end sooner.
     tol : float, default=1e-8
-        Largest 1-norm of the gradient of the dual, relative to the mass of ``b``.
+        Largest 1-norm of the gradient of the dual, relative to the mass of the plan.
     max_iter : int, default=1000
         Largest number of sweeps and Newton steps together.
     init : tuple of (array-like of shape (n,), array-like of shape (m,)), optional
@@ -229,9 +234,7 @@ def sinkhorn_unbalanced(
     b = check_histogram(b, cost.shape[1], "b", "columns", cost.shape)
     eps = check_reg(reg, reg_scale, cost)
     rho = _check_penalties(reg_m, eps / reg, a, b)
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    full = rows.size == a.size and columns.size == b.size
-    inner = cost if full else cost.restrict(rows, columns)
+    rows, columns, inner = bins_with_mass(cost, a, b)
     if inner.stored and not _every_row_is_finite(inner):
         raise ValueError("C must have a finite cost in every row and column with mass.")
     check_exponents(inner, eps)
@@ -239,6 +242,7 @@ def sinkhorn_unbalanced(
     if init is not None:
         y += check_init(init, cost.shape)[1][columns]
         options["eps_scaling"] = False
+        y = _translated(RelaxedSemiDual(inner, a[rows], b[columns], eps, rho, n_jobs), y)
     state = RelaxedSteps(
         inner, a[rows], b[columns], eps, y, every_sweep=bool(store_history), n_jobs=n_jobs,
         penalties=rho, **options,
@@ -264,17 +268,22 @@ def sinkhorn_unbalanced(
     return result
 
 
+def _translated(dual, y):
+    """Return y minus a constant with which no mass overflows: that of a start may be any."""
+    for _ in range(LARGEST_TRANSLATIONS):
+        point = dual.evaluate(y)
+        if math.isfinite(point.objective):
+            break
+        y = dual.translate(point.x, y)
+    return y
+
+
 def _judge(result, error, tol):
-    """Say how near the solution is, even if the run ended at a larger regularisation, and warn."""
-    if result.status != Status.STOPPED_BY_CALLBACK and error <= tol:
-        result.status = Status.CONVERGED
-    result.converged = result.success = result.status == Status.CONVERGED
-    result.message = describe_end(
-        result.status, METHOD, "relative dual gradient", error, tol, result.n_iter,
-        "Increase max_iter, reg or tol.",
-    )  # fmt: skip
-    if result.status not in (Status.CONVERGED, Status.STOPPED_BY_CALLBACK):
-        warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
+    """Say how near the solution is, even if the run ended at a larger regularisation."""
+    status = result.status
+    if status != Status.STOPPED_BY_CALLBACK and error <= tol:
+        status = Status.CONVERGED
+    conclude(result, status, METHOD, "relative dual gradient", error, tol)
 
 
 class RelaxedSteps(TransportSteps):
@@ -318,98 +327,16 @@ class RelaxedSteps(TransportSteps):
         return RelaxedSemiDual(self.cost, self.a, self.b, eps, self.penalties, self.n_jobs)
 
 
-class RelaxedSemiDual(SemiDual):
-    """The unbalanced dual as a function of y = g + eps log b, maximised over x.
-
-    Parameters
-    ----------
-    cost, a, b, eps, n_jobs
-        As :class:`SemiDual` has them; the masses may have any sums.
-    penalties : tuple of float
-        rho_a and rho_b.
-    """
-
-    def __init__(self, cost, a, b, eps, penalties, n_jobs=None):
-        super().__init__(cost, a, b, eps, n_jobs)
-        self.penalties = penalties
-        self.log_a, self.log_b = eps * np.log(a), eps * np.log(b)
-        self.damping = tuple(1 / (1 + eps / rho) for rho in penalties)
-
-    def evaluate(self, y, plan=NOTHING):
-        """Return the point at ``y``, and write the plan unless it is empty."""
-        x = np.empty(self.a.size)
-
-        def rows(start, stop):
-            sums = np.zeros(self.b.size)
-            balance_relaxed_rows(
-                self.cost.arguments, y, self.eps, self.a, self.damping[0], start, stop, x, sums,
-                plan,
-            )  # fmt: skip
-            return sums
-
-        column_sums = sum(for_row_blocks(rows, self.shape, self.n_jobs))
-        f, g = x - self.log_a, y - self.log_b
-        mass = column_sums.sum()
-        objective = (
-            _conjugate(f, self.a, self.penalties[0])
-            + _conjugate(g, self.b, self.penalties[1])
-            - self.eps * (mass - self.a.sum() * self.b.sum())
-        )
-        error = np.sum(np.abs(self._wanted(y) - column_sums)) / self.b.sum()
-        return Point(x, y, column_sums, float(objective), float(error))
-
-    def gradient(self, point):
-        """Return the derivative of the objective in y."""
-        return self._wanted(point.y) - point.column_sums
-
-    def diagonals(self, point):
-        """Return the diagonals of Newton's system for x and y."""
-        rho_a, rho_b = self.penalties
-        row_sums = self.a * _ratio(point.x - self.log_a, rho_a)
-        return (
-            row_sums * (1 + self.eps / rho_a),
-            point.column_sums + self.eps / rho_b * self._wanted(point.y),
-        )
-
-    def balance_columns(self, point):
-        """Return y after the damped column update."""
-        # Where a column sum vanishes, the potential rises until none of the mass is wanted.
-        sums = np.maximum(point.column_sums, SMALLEST_SUM)
-        g = point.y - self.log_b + self.eps * np.log(self.b / sums)
-        return self.translate(point.x, self.damping[1] * g + self.log_b)
-
-    def translate(self, x, y):
-        """Return the best y - constant while x + constant keeps the plan as it is.
-
-        Without it, strong penalties would leave the constant to thousands of small steps.
-        """
-        rates = sum(1 / rho for rho in self.penalties)
-        if rates == 0:
-            return y
-        ratio = np.sum(self.a * _ratio(x - self.log_a, self.penalties[0])) / np.sum(self._wanted(y))
-        return y - math.log(ratio) / rates if 0 < ratio < math.inf else y
-
-    def _wanted(self, y):
-        return self.b * _ratio(y - self.log_b, self.penalties[1])
-
-
-def _ratio(potential, rho):
-    """Return what the marginal is of the mass, exp(-potential / rho)."""
-    with np.errstate(over="ignore"):  # at a trial step that is far too long
-        return np.exp(-potential / rho)
-
-
-def _conjugate(potential, mass, rho):
-    """Return ``rho mass'(1 - exp(-potential / rho))``, or its limit for rho = inf."""
-    if math.isinf(rho):
-        return mass @ potential
-    with np.errstate(over="ignore"):
-        return -rho * (mass @ np.expm1(-potential / rho))
-
-
 def _divergence(p, q):
-    """Return KL(p | q) with the difference of the sums."""
-    return float(np.sum(xlogy(p, p) - xlogy(p, np.where(q > 0, q, 1.0)) - p + q))
+    """Return KL(p | q) with the difference of the sums.
+
+    Its terms are of second order in p / q - 1, and so are their rounding errors, which a strong
+    penalty multiplies.
+    """
+    present = q > 0
+    p, q = p[present], q[present]
+    excess = (p - q) / q
+    return float(np.sum(q * (xlog1py(1 + excess, excess) - excess)))
 
 
 def _check_penalties(reg_m, scale, a, b):
@@ -418,7 +345,14 @@ def _check_penalties(reg_m, scale, a, b):
         if not isinstance(rho, numbers.Real) or isinstance(rho, bool) or not rho > 0:
             raise ValueError(f"reg_m must be a positive number or a pair of them, got {reg_m!r}.")
     penalties = tuple(float(rho) * scale for rho in pair)
-    total_a, total_b = a.sum(), b.sum()
+    with np.errstate(over="ignore"):
+        total_a, total_b = a.sum(), b.sum()
+    for name, total in (("a", total_a), ("b", total_b)):
+        if not 1 / LARGEST_TOTAL <= total <= LARGEST_TOTAL:
+            raise ValueError(
+                f"{name} must have a sum between {1 / LARGEST_TOTAL:g} and {LARGEST_TOTAL:g}, "
+                f"got {total:.8g}."
+            )
     if all(map(math.isinf, penalties)) and abs(total_a - total_b) > MASS_TOLERANCE * max(
         total_a, total_b
     ):
@@ -436,65 +370,41 @@ def _every_row_is_finite(cost):
 
 def _finish(cost, a, b, eps, rho, state, run, dtype):
     """Return the result: potentials on all bins, and the values."""
-    point = state.result_point()
-    f, g = _potentials(cost, a, b, eps, rho, point)
-    row_sums, column_sums, linear = plan_sums(cost, a, b, f, g, eps, state.n_jobs)
+
+    def update(side, part, y):
+        ones = np.ones(part.shape[0])
+        dual = RelaxedSemiDual(part, ones, np.ones(y.size), eps, (rho[side], 1.0))
+        return dual.evaluate(y).x
+
+    f, g = all_potentials(cost, a, b, eps, state.result_point(), update)
+    sums = plan_sums(cost, a, b, f, g, eps, state.n_jobs)
+    row_sums, column_sums, linear = sums
     mass = float(row_sums.sum())
-    log_a, log_b = (np.log(np.where(q > 0, q, 1.0)) for q in (a, b))
-    # sum P log(P / (a b')) from the form of the plan.
-    entropy = float((row_sums @ f + column_sums @ g - linear) / eps)
-    kl = entropy - mass + float(a.sum() * b.sum())
+    kl = relative_entropy(*sums, f, g, eps) - mass + float(a.sum() * b.sum())
+    sides = ((row_sums, a, f, rho[0]), (column_sums, b, g, rho[1]))
     penalty = sum(
-        strength * _divergence(sums, q)
-        for strength, sums, q in ((rho[0], row_sums, a), (rho[1], column_sums, b))
+        strength * _divergence(marginal, q)
+        for marginal, q, _, strength in sides
         if not math.isinf(strength)
     )
-    value = float(linear + eps * kl + penalty)
     error = tuple(
-        float(np.sum(np.abs(sums - q * _ratio(potential, strength))))
-        for sums, q, potential, strength in (
-            (row_sums, a, f, rho[0]), (column_sums, b, g, rho[1])
-        )
-    )  # fmt: skip
-    return UnbalancedOTResult(
+        float(np.sum(np.abs(marginal - q * wanted_share(potential, strength))))
+        for marginal, q, potential, strength in sides
+    )
+    return make_result(
+        UnbalancedOTResult,
         cost,
         (f, g),
+        sums,
+        state,
+        run,
         dtype=dtype,
         a=a,
         b=b,
         reg=eps,
         reg_m=rho,
         mass=mass,
-        value=value,
-        value_linear=float(linear),
-        value_entropy=float(linear + eps * (entropy + row_sums @ log_a + column_sums @ log_b)),
+        value=float(linear + eps * kl + penalty),
         kl=kl,
         marginal_error=error,
-        certificate=sum(error),
-        status=run.status,
-        fun=value,
-        n_iter=state.n_iter,
-        nit=state.n_iter,
-        n_sweeps=state.n_sweeps,
-        n_newton=state.n_newton,
-        n_cg=state.n_cg,
-        history=run.history | state.trace_columns(len(run.history["time"])),
     )
-
-
-def _potentials(cost, a, b, eps, rho, point):
-    """Return f and g, on bins without mass by the others' condition; 0 where that is void."""
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    f, g = np.empty(a.size), np.empty(b.size)
-    f[rows] = point.x - eps * np.log(a[rows])
-    g[columns] = point.y - eps * np.log(b[columns])
-    for potential, mass, part, y, strength in (
-        (f, a, lambda empty: cost.restrict(empty, columns), point.y, rho[0]),
-        (g, b, lambda empty: cost.restrict(rows, empty).transpose(), point.x, rho[1]),
-    ):
-        empty = np.flatnonzero(mass == 0)
-        if empty.size:
-            ones = np.ones(empty.size)
-            dual = RelaxedSemiDual(part(empty), ones, np.ones(y.size), eps, (strength, 1.0))
-            potential[empty] = np.nan_to_num(dual.evaluate(y).x, nan=0.0)
-    return f, g

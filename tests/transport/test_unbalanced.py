@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.transport import sinkhorn, sinkhorn_unbalanced
 from sparseopt.transport._problem import Cost
-from sparseopt.transport._unbalanced import RelaxedSemiDual
+from sparseopt.transport._unbalanced_dual import RelaxedSemiDual
 
 DATA = Path(__file__).parents[1] / "data" / "ot"
 
@@ -264,6 +264,60 @@ def test_single_bins():
     result = sinkhorn_unbalanced([0.2], [3.0], [[1.0]], reg=0.1, reg_m=20.0)
     assert result.converged
     assert result.gap() < 1e-6
+
+
+@pytest.mark.parametrize("scales", [(1e20, 1.0), (1.0, 1e-20), (1e90, 1e90), (1e-90, 1.0)])
+def test_masses_of_any_size(scales):
+    a, b, C = _problem()
+    a, b = scales[0] * a, scales[1] * b
+    result = sinkhorn_unbalanced(a, b, C, reg=0.1)
+    assert result.converged
+    P = result.plan()
+    # Optimality relative to the plan, in logarithms: the marginals are a exp(-f / reg_m).
+    np.testing.assert_allclose(np.log(P.sum(axis=1)), np.log(a) - result.f, atol=1e-6)
+    np.testing.assert_allclose(np.log(P.sum(axis=0)), np.log(b) - result.g, atol=1e-6)
+    np.testing.assert_allclose(result.mass, P.sum())
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-110, 1e110, 1e300, 1.7e308])
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_masses_whose_products_overflow_are_refused(name, scale):
+    a, b, C = _problem()
+    data = {"a": a, "b": b}
+    data[name] = np.full_like(data[name], scale)
+    with pytest.raises(ValueError, match=f"{name} must have a sum between 1e-100 and 1e.100"):
+        sinkhorn_unbalanced(**data, C=C, reg=0.1)
+
+
+def test_a_plan_with_little_mass_is_as_accurate_as_any_other():
+    a, b, C = _problem()
+    result = sinkhorn_unbalanced(a, b, C + 20, reg=0.1, tol=1e-9)
+    assert result.mass < 1e-3
+    f, g, damping = np.zeros(20), np.zeros(15), 1 / 1.1
+    for _ in range(500):
+        f = -0.1 * damping * logsumexp((g - C - 20) / 0.1, axis=1, b=b)
+        g = -0.1 * damping * logsumexp((f[:, None] - C - 20) / 0.1, axis=0, b=a[:, None])
+    expected = np.outer(a, b) * np.exp((f[:, None] + g - C - 20) / 0.1)
+    np.testing.assert_allclose(result.plan(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("reg_m", [1e6, 1e9, 1e12])
+def test_strong_penalties_do_not_magnify_rounding_errors(reg_m):
+    a, b, C = _problem()
+    b = b / b.sum()
+    balanced = sinkhorn(a, b, C, reg=0.05, tol=1e-11)
+    result = sinkhorn_unbalanced(a, b, C, reg=0.05, reg_m=reg_m, tol=1e-13, solver="sns")
+    np.testing.assert_allclose(result.value, balanced.value, rtol=1e-6)
+    assert result.gap() <= 1e-6 * balanced.value
+
+
+@pytest.mark.parametrize("start", [1e3, -1e3, 1e10, -1e10])
+def test_any_start_leads_to_the_solution(start):
+    a, b, C = _problem()
+    expected = sinkhorn_unbalanced(a, b, C, reg=0.05, tol=1e-10)
+    init = np.full(20, 7.0), np.full(15, start)
+    result = sinkhorn_unbalanced(a, b, C, reg=0.05, tol=1e-10, init=init)
+    np.testing.assert_allclose(result.value, expected.value, rtol=1e-9)
 
 
 def test_mass_that_overflows_is_refused():
