@@ -92,7 +92,9 @@ def search_order(
     result : OptimizeResult
         With ``order`` of shape (d,); ``adjacency`` of shape (d, d), the least-squares weights
         of the chosen edges, row = cause; ``noise_variances`` of shape (d,), all equal if
-        ``equal_variance``; ``fun``, the score; ``n_edges``; ``certificate``, the largest
+        ``equal_variance``; ``edges`` of shape (d, d), boolean, which differs from
+        ``adjacency != 0`` only for required edges whose weight is exactly zero; ``fun``, the
+        score; ``certificate``, the largest
         improvement that an insertion of the last sweep brought or, after convergence, would
         bring; ``nit``, ``success``, ``status``, ``message`` and ``history``, whose first entry
         is the start.
@@ -115,7 +117,7 @@ def search_order(
 
     Notes
     -----
-    The score never grows from one entry of the history to the next. The result is a local
+    Up to rounding, no entry of the history exceeds the one before. The result is a local
     optimum: no single insertion improves it by more than ``tol``. Without equal variances, BIC
     is the same for all graphs of a Markov equivalence class, so that the direction of edges
     that differ within it is arbitrary. Such a search that finds no improvement makes four more
@@ -174,7 +176,7 @@ def search_order(
     result.noise_variances = state.paths.variance[:d].copy()
     if equal_variance:
         result.noise_variances[:] = result.noise_variances.mean()
-    result.n_edges = int(state.paths.edges[:d].sum())
+    result.edges = state.paths.parents[:d].T.copy()
     return result
 
 
@@ -298,12 +300,13 @@ class OrderState:
         If none was found to, the order is what it was.
         """
         order, score = self.x.copy(), self.score
+        paths = kernels.Paths(*(array.copy() for array in self.paths))
         for sweeps in range(1, WANDERING_SWEEPS + 1):
             self.sweep(wander=True)
             if self.score < score - self.tol:
                 return score - self.score, sweeps
         self.x[:] = order
-        self.score = kernels.choose_all(self.model, self.paths, order, self.work)
+        self.paths, self.score = paths, score
         self.forget()
         return 0.0, sweeps
 

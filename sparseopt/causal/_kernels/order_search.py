@@ -423,24 +423,26 @@ def open_positions(model, order, node, work):
 def best_position(model, position, first, last, n_nodes, tie, leftmost, work):
     """Return the position with the lowest score, and by how much it is lower than now.
 
-    Before the node the others are those without it, after it those with it. Of the positions
-    within ``tie`` of the lowest score, the leftmost or the rightmost is taken.
+    Before the node the others are those without it, after it those with it. They are added up
+    from both ends, since differences would cancel. Of the positions within ``tie`` of the
+    lowest score, the leftmost or the rightmost is taken.
     """
+    own, scores = work.own, work.scores
     fit, edges = 0.0, 0.0
-    for k in range(n_nodes - 1):
-        if k < first:
-            fit += work.without[0, k]
-            edges += work.without[1, k]
-        else:
+    for k in range(last + 1):
+        if k >= first:
+            own[0, k] += fit
+            own[1, k] += edges
+        fit += work.without[0, k]
+        edges += work.without[1, k]
+    fit, edges, lowest = 0.0, 0.0, np.inf
+    for k in range(n_nodes - 1, first - 1, -1):
+        if k < n_nodes - 1:
             fit += work.within[0, k]
             edges += work.within[1, k]
-    scores, lowest = work.scores, np.inf
-    for k in range(first, last + 1):
-        scores[k] = total_score(model, fit + work.own[0, k], edges + work.own[1, k], n_nodes)
-        lowest = min(lowest, scores[k])
-        if k < last:
-            fit += work.without[0, k] - work.within[0, k]
-            edges += work.without[1, k] - work.within[1, k]
+        if k <= last:
+            scores[k] = total_score(model, own[0, k] + fit, own[1, k] + edges, n_nodes)
+            lowest = min(lowest, scores[k])
     best = -1
     for k in range(first, last + 1):
         if scores[k] <= lowest + tie and (best < 0 or not leftmost):
