@@ -6,6 +6,7 @@ Sub-packages are loaded on first use, so that ``import sparseopt`` stays cheap:
 - :mod:`sparseopt.preprocessing`: orthogonal-polynomial features;
 - :mod:`sparseopt.semi_supervised`: label propagation on graphs;
 - :mod:`sparseopt.transport`: entropic optimal transport;
+- :mod:`sparseopt.causal`: causal graphs of linear models;
 - :mod:`sparseopt.optimize`: losses, penalties and the solvers that combine them;
 - :mod:`sparseopt.datasets`: the published experiments' data generators;
 - :mod:`sparseopt.testing`: the checks that every estimator passes.
@@ -16,6 +17,7 @@ import importlib
 __version__ = "0.1.0.dev0"
 
 _SUBPACKAGES = (
+    "causal",
     "datasets",
     "linear_model",
     "optimize",

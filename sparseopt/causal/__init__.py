@@ -1,0 +1,23 @@
+"""Learning linear causal graphs from observations, and comparing graphs."""
+
+from sparseopt.causal._colide import CoLiDE, StandardizedDataWarning
+from sparseopt.causal._graphs import is_acyclic, threshold_to_dag, topological_order
+from sparseopt.causal._metrics import dag_metrics, dag_to_cpdag, shd, shd_cpdag, sid
+from sparseopt.causal._sort_regress import SortRegress
+from sparseopt.causal._sortability import r2_sortability, varsortability
+
+__all__ = [
+    "CoLiDE",
+    "SortRegress",
+    "StandardizedDataWarning",
+    "dag_metrics",
+    "dag_to_cpdag",
+    "is_acyclic",
+    "r2_sortability",
+    "shd",
+    "shd_cpdag",
+    "sid",
+    "threshold_to_dag",
+    "topological_order",
+    "varsortability",
+]
