@@ -1,5 +1,6 @@
 """The baseline that a method for learning causal graphs has to beat."""
 
+import warnings
 from numbers import Real
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sparseopt._core import fitting
+from sparseopt.causal._colide import StandardizedDataWarning
 from sparseopt.causal._graphs import threshold_to_dag
 from sparseopt.causal._linear_sem import LinearSEMMixin, Moments, residual_variances
 from sparseopt.causal._order_regression import regress_along_order
@@ -30,8 +32,8 @@ class SortRegress(LinearSEMMixin, BaseEstimator):
     criterion : {"variance", "r2", "random"}, default="variance"
         Score by which the variables are sorted, smallest first: the variance, the share of the
         variance that a regression on all others explains, or a random rank. Columns with
-        equal scores keep their order; with standardised columns ``"variance"`` is decided by
-        rounding.
+        equal scores keep their order. Standardised columns have equal variances but for
+        rounding: sorting by them warns of it.
     threshold : float, default=0.3
         Weights of this absolute value or less become zero.
     random_state : int, RandomState instance or None, default=None
@@ -127,12 +129,28 @@ class SortRegress(LinearSEMMixin, BaseEstimator):
         ValueError
             If the data are not finite or a column is constant. With ``criterion="r2"`` also if
             there are no more samples than features or a column is a linear combination of
-            others, which only causes a warning with the other criteria.
+            others.
+
+        Warns
+        -----
+        UserWarning
+            If a column is a linear combination of others although there are more samples than
+            features.
+        StandardizedDataWarning
+            If all columns have the same standard deviation, with ``criterion="variance"``.
         """
         X, sample_weight = self._validate_samples(X, sample_weight)
         moments = Moments.of(X, sample_weight)
         moments.check(getattr(self, "feature_names_in_", None))
         C, n_samples = moments.covariance, moments.n_samples
+        if self.criterion == "variance" and moments.look_standardised():
+            warnings.warn(
+                "All columns of X have the same standard deviation, as after standardising, so "
+                "that their order by variances means nothing: fit to data in their own units, or "
+                "sort by criterion='r2'.",
+                StandardizedDataWarning,
+                stacklevel=4,
+            )
         self.scores_ = self._scores(C, n_samples)
         order = np.argsort(self.scores_, kind="stable")
         adjacency = threshold_to_dag(regress_along_order(C, n_samples, order), self.threshold)

@@ -1,5 +1,7 @@
 """Sorting and regressing: the fitted model, scores, invariances, bad input."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -7,9 +9,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.estimator_checks import check_estimator
 
-from sparseopt.causal._graphs import is_acyclic
-from sparseopt.causal._metrics import dag_metrics
-from sparseopt.causal._sort_regress import SortRegress
+from sparseopt.causal import SortRegress, StandardizedDataWarning, dag_metrics, is_acyclic
 from sparseopt.datasets import load_sachs, make_linear_sem
 from sparseopt.testing import check_sparseopt_estimator, estimator_checks
 
@@ -115,6 +115,18 @@ def test_dependent_columns():
     with pytest.warns(UserWarning, match="Column 7 of X is a linear combination"):
         twice = SortRegress().fit(np.c_[MODEL.X[:, :7], 2 * MODEL.X[:, 3]])
     assert twice.adjacency_[3, 7] == pytest.approx(2.0, rel=1e-6)
+
+
+def test_standardised_columns():
+    X = (MODEL.X - MODEL.X.mean(axis=0)) / MODEL.X.std(axis=0)
+    with pytest.warns(StandardizedDataWarning, match="order by variances means nothing") as caught:
+        SortRegress().fit(X)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for criterion in ("r2", "random"):
+            SortRegress(criterion).fit(X)
+        SortRegress().fit(MODEL.X)
 
 
 def test_r2_needs_more_samples_than_features():
