@@ -113,7 +113,8 @@ def block_coordinate_descent(
     partition : str or array of shape (n_variables,), default="variable"
         ``"variable"``: any variables may form a block. Fixed blocks: consecutive
         variables (``"order"``), variables of similar Lipschitz constants (``"sort"``),
-        small and large ones mixed (``"avg"``), or the block label of each variable.
+        small and large ones mixed (``"avg"``), or the block label of each variable, which
+        leaves no choice of ``block_size``.
     selection : str, default="gsd"
         Which block moves. Greedy rules take the block of largest guaranteed progress,
         under a bound of the Hessian block that is a constant (``"gs"``), isotropic
@@ -195,7 +196,8 @@ def block_coordinate_descent(
     update = _check_update(update, problem)
     if isinstance(problem, GroupedProblem):
         partition = _check_groups(partition, block_size, problem)
-    partition = _check_partition(partition, problem)
+    else:
+        partition = _check_partition(partition, block_size, problem)
     block_size, largest = _block_sizes(block_size, selection, update)
     _check_selection(selection, partition, block_size, problem)
     if coef_init is not None:
@@ -317,7 +319,7 @@ def _check_groups(partition, block_size, problem):
     return problem.groups
 
 
-def _check_partition(partition, problem):
+def _check_partition(partition, block_size, problem):
     if isinstance(partition, str):
         if partition not in PARTITIONS:
             raise ValueError(
@@ -330,6 +332,15 @@ def _check_partition(partition, problem):
         raise ValueError(
             f"partition must have shape ({problem.n_variables},), one label a variable, got "
             f"{labels.shape}."
+        )
+    if labels.dtype.kind not in "biufUS" or (labels.dtype.kind == "f" and np.isnan(labels).any()):
+        raise ValueError(
+            f"partition must hold numbers or strings, and no NaN, got dtype {labels.dtype}."
+        )
+    if block_size != "auto":
+        raise ValueError(
+            f"block_size={block_size!r} cannot be combined with labels, which make the blocks: "
+            "leave it out."
         )
     return labels
 

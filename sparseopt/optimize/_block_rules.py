@@ -280,8 +280,9 @@ def make_partition(problem, partition, block_size):
     """
     usable = problem.usable
     if not isinstance(partition, str):
-        labels = partition[usable]
-        return [usable[labels == label] for label in np.unique(labels)]
+        order = np.argsort(partition[usable], kind="stable")
+        labels = partition[usable][order]
+        return np.split(usable[order], np.flatnonzero(labels[1:] != labels[:-1]) + 1)
     order = np.arange(usable.size)
     if partition != "order":
         order = np.argsort(problem.lipschitz[usable], kind="stable")

@@ -330,6 +330,12 @@ def test_zero_target_needs_no_step():
         ({"update": "magic"}, "update must be 'auto' or one of.*'magic'"),
         ({"partition": "half"}, "partition must be one of.*'half'"),
         ({"partition": np.zeros(3)}, r"partition must have shape \(20,\)"),
+        ({"partition": np.full(20, np.nan)}, "partition must hold numbers or strings, and no NaN"),
+        ({"partition": np.full(20, 1j)}, "partition must hold numbers or strings"),
+        (
+            {"partition": np.arange(20) // 4, "block_size": 5},
+            "block_size=5 cannot be combined with labels",
+        ),
         ({"selection": "gsl"}, "selection='gsl' cannot be combined with variable blocks"),
         ({"selection": "cyclic"}, "selection='cyclic' cannot be combined with variable"),
         (
@@ -434,3 +440,20 @@ def test_single_precision_of_the_design_leaves_target_and_weights_alone():
     )
     np.testing.assert_array_equal(single.x, double.x)
     assert single.fun == double.fun
+
+
+def test_labels_of_any_kind_make_the_same_blocks():
+    X, y = make_data("squared")
+    numbers = np.array([3, 0, 1, 2] * 5)
+    names = np.array(["zeta", "alpha", "beta", "gamma"] * 5)
+    runs = [
+        block_coordinate_descent(X, y, L1(0.1), partition=labels, selection="gsq", tol=1e-8)
+        for labels in (numbers, names, numbers / 7.0)
+    ]
+    assert {tuple(block) for block in runs[0].history["blocks"]} <= {
+        tuple(range(start, 20, 4)) for start in range(4)
+    }
+    for other in runs[1:]:
+        assert len(other.history["blocks"]) == runs[0].nit
+        for first, second in zip(runs[0].history["blocks"], other.history["blocks"], strict=True):
+            np.testing.assert_array_equal(first, second)
