@@ -30,6 +30,19 @@ class StandardizedDataWarning(UserWarning):
 
     Equal noise variances show in the scales of the variables: standardising deletes what the
     method goes by, and the graph that it finds is then hardly better than an empty one.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sparseopt.causal import SortRegress, StandardizedDataWarning
+    >>> from sparseopt.datasets import make_linear_sem
+    >>> X = make_linear_sem(random_state=0).X
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", StandardizedDataWarning)  # refuse such data
+    ...     SortRegress().fit(X / X.std(axis=0))
+    Traceback (most recent call last):
+        ...
+    sparseopt.causal._colide.StandardizedDataWarning: All columns of X have the same ...
     """
 
 
