@@ -102,9 +102,11 @@ def _pairwise():
     C = cdist(places, places, "sqeuclidean") / 98
     pairwise_sinkhorn(H[:3], C=C, reg=0.02)
     own = _seconds(lambda: pairwise_sinkhorn(H, C=C, reg=0.02))
-    pairs = np.stack(np.triu_indices(40), axis=1)
+    # POT takes many second histograms at once: a sixth of the time of a loop over pairs.
     options = {"stopThr": 1e-8 / 8, "numItermax": 20_000}
-    peer = _seconds(lambda: [ot.sinkhorn2(H[i], H[j], C, 0.02, **options) for i, j in pairs])
+    peer = _seconds(
+        lambda: [ot.sinkhorn(H[i], H[i:].T.copy(), C, 0.02, **options) for i in range(40)]
+    )
     return peer / own, "at a marginal error of 1e-8"
 
 
@@ -140,8 +142,8 @@ CONTESTS = [
         "preconditioner", _iterations, 40, "iterations", at_most=True,
     ),
     Measurement(
-        "820 pairs of 8 x 8 digits, reg = 0.02, against POT in a loop",
-        "pairwise", _pairwise, 10, "ratio",
+        "820 pairs of 8 x 8 digits, reg = 0.02, against POT a row a call",
+        "pairwise", _pairwise, 5, "ratio",
     ),
     Measurement(
         "10^4 x 10^4 points, reg = range / 1000, error 1e-6, two cores",

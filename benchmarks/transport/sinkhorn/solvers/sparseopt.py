@@ -15,7 +15,7 @@ class Solver(BaseSolver):
     def run(self, _):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.result = sinkhorn(**self.problem)
+            self.plan = sinkhorn(**self.problem).plan()  # which POT returns too
 
     def get_result(self):
-        return {"plan": self.result.plan()}
+        return {"plan": self.plan}

@@ -17,7 +17,8 @@ class Solver(BaseSolver):
     def run(self, _):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.result = sinkhorn(**self.problem, solver="sinkhorn", max_iter=200_000)
+            result = sinkhorn(**self.problem, solver="sinkhorn", max_iter=200_000)
+            self.plan = result.plan()
 
     def get_result(self):
-        return {"plan": self.result.plan()}
+        return {"plan": self.plan}
