@@ -89,6 +89,7 @@ class LinearSEMMixin(OneToOneFeatureMixin, TransformerMixin):
     def _set_model(self, adjacency, mean, noise_variances, *, dtype=np.float64):
         """Store the model, in the floating type of the data."""
         edges = adjacency != 0
+        vars(self).pop("_intervened", None)  # of an earlier model
         self.adjacency_ = np.asarray(adjacency, dtype=dtype)
         self.mean_ = np.asarray(mean, dtype=dtype)
         self.noise_variances_ = np.asarray(noise_variances, dtype=dtype)

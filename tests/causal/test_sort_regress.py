@@ -35,6 +35,13 @@ def test_fitted_model(criterion):
     assert_array_equal(W, np.where(np.abs(everything) > 0.1, everything, 0.0))
 
 
+def test_a_new_fit_forgets_interventions():
+    fitted = SortRegress().fit(MODEL.X)
+    changed = fitted.intervene({0: 1.0})
+    assert changed.score(MODEL.X) != fitted.score(MODEL.X)
+    assert changed.fit(MODEL.X).score(MODEL.X) == fitted.score(MODEL.X)
+
+
 def test_scores():
     X = MODEL.X
     assert_allclose(SortRegress().fit(X).scores_, X.var(axis=0))
