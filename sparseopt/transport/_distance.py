@@ -8,12 +8,14 @@ the rest is a linear program (:mod:`sparseopt.transport._exact`). With regularis
 entropic plan, made feasible, bounds the distance from above.
 """
 
+import math
 import numbers
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from sparseopt.transport._arguments import check_points, check_tol
 from sparseopt.transport._exact import exact_bounds
 from sparseopt.transport._problem import Cost, check_cost, check_masses, check_reg
 from sparseopt.transport._sinkhorn import sinkhorn
@@ -106,23 +108,17 @@ def wasserstein_distance(
     """
     if not isinstance(p, numbers.Real) or isinstance(p, bool) or not 1 <= p < np.inf:
         raise ValueError(f"p must be a finite number >= 1, got {p!r}.")
-    if not (isinstance(tol, numbers.Real) and tol > 0):
-        raise ValueError(f"tol must be a positive number, got {tol!r}.")
-    points = check_cost(None, _as_points(X), _as_points(Y), "sqeuclidean")
-    a, b = check_masses(a, b, points.shape, normalize=normalize)
+    tol = check_tol(tol)
+    X, Y = check_points(_as_points(X), _as_points(Y))
+    a, b = check_masses(a, b, (len(X), len(Y)), normalize=normalize)
     if reg is not None:
-        reg = check_reg(reg, None, points)
-    X, a = points.X[a > 0], a[a > 0]
-    Y, b = points.Y[b > 0], b[b > 0]
-    # Powers of distances overflow easily: the cloud is scaled to size one.
-    centre = X[0].copy()
-    X, Y = X - centre, Y - centre
-    size = max(np.max(np.abs(X)), np.max(np.abs(Y)))
+        reg = check_reg(reg, None, None)
+    X, Y, size = _at_size_one(X[a > 0], Y[b > 0])
+    a, b = a[a > 0], b[b > 0]
     if size == 0:
         return (0.0, 0.0) if return_gap else 0.0
-    X, Y = X / size, Y / size
     if reg is not None:
-        upper, lower = _entropic_bounds(X, Y, a, b, p, reg / size**p, tol, n_jobs)
+        upper, lower = _entropic_bounds(X, Y, a, b, p, _scaled_reg(reg, size, p), tol, n_jobs)
     elif X.shape[1] == 1:
         upper = lower = _quantile_cost(X[:, 0], Y[:, 0], a, b, p)
     elif _is_assignment(a, b):
@@ -136,6 +132,40 @@ def wasserstein_distance(
 
 def _as_points(points):
     return np.reshape(points, (-1, 1)) if np.ndim(points) == 1 else points
+
+
+def _at_size_one(X, Y):
+    """Return the points shifted and scaled to size one, and their size.
+
+    Powers of distances overflow easily, and so do differences of huge points.
+    """
+    largest = max(np.max(np.abs(X)), np.max(np.abs(Y)))
+    if largest == 0:
+        return X, Y, 0.0
+    X, Y = X / largest, Y / largest
+    centre = X[0].copy()
+    X, Y = X - centre, Y - centre
+    size = max(np.max(np.abs(X)), np.max(np.abs(Y)))
+    if size == 0:
+        return X, Y, 0.0
+    whole = float(largest) * float(size)
+    if math.isinf(whole):
+        raise ValueError(f"The distances between X and Y must be finite, got points up to {largest}.")
+    return X / size, Y / size, whole
+
+
+def _scaled_reg(reg, size, p):
+    """Return the regularisation for points of size one."""
+    try:
+        scaled = math.exp(math.log(reg) - p * math.log(size))
+    except OverflowError:
+        scaled = math.inf
+    if not 0 < scaled < math.inf:
+        raise ValueError(
+            f"reg must be comparable with the costs, powers of distances up to {size:.3g}**{p:g}, "
+            f"got {reg!r}."
+        )
+    return scaled
 
 
 def _power_cost(X, Y, p):

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sparseopt.transport._arguments import check_points
 from sparseopt.transport._problem import METRICS, check_cost, check_masses, check_reg
 from sparseopt.transport._semidual import SemiDual
-from sparseopt.transport._sinkhorn import sinkhorn
+from sparseopt.transport._sinkhorn import result_dtype, sinkhorn
 
 SELF_ITERATIONS = 100  # of the averaged iteration, before sinkhorn takes over
 
@@ -93,7 +94,8 @@ def sinkhorn_divergence(
     divergence : float
         In the units of the cost.
     gradient : DivergenceGradient
-        If ``return_grad``: a named tuple with the derivatives in ``X``, ``Y``, ``a``, ``b``.
+        If ``return_grad``: a named tuple with the derivatives in ``X``, ``Y``, ``a``, ``b``;
+        float32 if all input is.
 
     Raises
     ------
@@ -134,6 +136,8 @@ def sinkhorn_divergence(
     array([[-2.,  0.],
            [-2.,  0.]])
     """
+    dtype = result_dtype(None, a, b, X, Y)
+    X, Y = check_points(X, Y)
     cost = check_cost(None, X, Y, metric)
     if return_grad and metric not in METRICS:
         raise ValueError(f"return_grad needs a metric among {sorted(METRICS)}, got {metric!r}.")
@@ -148,12 +152,13 @@ def sinkhorn_divergence(
         value = max(value, 0.0)  # as is true of the exact solution
     if not return_grad:
         return value
-    return value, DivergenceGradient(
-        X=cross.grad_X() - _grad_points(own[0]),
-        Y=cross.grad_Y() - _grad_points(own[1]),
-        a=cross.grad_a() - (own[0].grad_a() + own[0].grad_b()) / 2,
-        b=cross.grad_b() - (own[1].grad_a() + own[1].grad_b()) / 2,
+    gradients = (
+        cross.grad_X() - _grad_points(own[0]),
+        cross.grad_Y() - _grad_points(own[1]),
+        cross.grad_a() - (own[0].grad_a() + own[0].grad_b()) / 2,
+        cross.grad_b() - (own[1].grad_a() + own[1].grad_b()) / 2,
     )
+    return value, DivergenceGradient(*(array.astype(dtype, copy=False) for array in gradients))
 
 
 def _grad_points(own):

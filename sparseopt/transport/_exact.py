@@ -77,7 +77,8 @@ def exact_bounds(cost, a, b, *, tol, n_jobs=None):
     if upper - lower > tol * abs(upper):
         warnings.warn(
             f"Exact transport did not converge: the cost lies between {lower:.12g} and "
-            f"{upper:.12g}. Increase tol if this accuracy suffices, or rescale the costs.",
+            f"{upper:.12g}. Increase tol if this accuracy suffices. Costs that are almost zero "
+            "beside the largest one, as for large p or far outliers, limit it.",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -28,6 +28,7 @@ import numpy as np
 from scipy.special import xlog1py
 
 from sparseopt._core import Status, iterate
+from sparseopt.transport._arguments import check_total
 from sparseopt.transport._assembly import (
     all_potentials,
     bins_with_mass,
@@ -37,7 +38,6 @@ from sparseopt.transport._assembly import (
     relative_entropy,
 )
 from sparseopt.transport._problem import (
-    LARGEST_TOTAL,
     MASS_TOLERANCE,
     check_cost,
     check_exponents,
@@ -348,11 +348,7 @@ def _check_penalties(reg_m, scale, a, b):
     with np.errstate(over="ignore"):
         total_a, total_b = a.sum(), b.sum()
     for name, total in (("a", total_a), ("b", total_b)):
-        if not 1 / LARGEST_TOTAL <= total <= LARGEST_TOTAL:
-            raise ValueError(
-                f"{name} must have a sum between {1 / LARGEST_TOTAL:g} and {LARGEST_TOTAL:g}, "
-                f"got {total:.8g}."
-            )
+        check_total(total, name)
     if all(map(math.isinf, penalties)) and abs(total_a - total_b) > MASS_TOLERANCE * max(
         total_a, total_b
     ):

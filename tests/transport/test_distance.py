@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.optimize import linprog
 from scipy.spatial.distance import cdist
 
-from sparseopt.transport import wasserstein_distance
+from sparseopt.transport import _distance, _problem, wasserstein_distance
 from sparseopt.transport._exact import exact_bounds
 from sparseopt.transport._problem import Cost
 
@@ -69,6 +69,26 @@ def test_huge_and_tiny_points_neither_overflow_nor_vanish(p):
     for size in (1e-200, 1.0, 1e200):
         distance = wasserstein_distance(np.array([0.0, size]), np.array([size, 2 * size]), p=p)
         np.testing.assert_allclose(distance, size, rtol=1e-12)
+
+
+def test_differences_of_huge_points_do_not_overflow():
+    largest = np.finfo(float).max
+    np.testing.assert_allclose(
+        wasserstein_distance([-0.4 * largest], [0.4 * largest]), 0.8 * largest
+    )
+    with pytest.raises(ValueError, match="distances between X and Y must be finite"):
+        wasserstein_distance([[-largest, 0.0]], [[largest, 0.0]])
+    assert wasserstein_distance([[0.0, 0.0]], [[0.0, 0.0]], return_gap=True) == (0.0, 0.0)
+
+
+def test_no_costs_are_computed_on_the_line(monkeypatch):
+    for module in (_distance, _problem):
+        monkeypatch.setattr(module, "cdist", None)  # sorting needs none
+    rng = np.random.default_rng(0)
+    x, y = rng.random(1000), rng.random(900) + 1
+    np.testing.assert_allclose(
+        wasserstein_distance(x, y, p=1), stats.wasserstein_distance(x, y), rtol=1e-12
+    )
 
 
 # -- more dimensions ---------------------------------------------------------------------
@@ -154,6 +174,15 @@ def test_entropic_distance_is_an_upper_bound_with_a_true_gap(p):
     assert distance < 1.05 * exact
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-160, 1e-3, 1e5, 1e150])
+def test_entropic_distance_has_the_unit_of_the_points(size):
+    X, Y, a, b = _clouds(20, 15, weighted=True)
+    expected = wasserstein_distance(X, Y, a, b, p=1.5, reg=0.05)
+    reg = 0.05 * size**1.5
+    distance = wasserstein_distance(size * X, size * Y, a, b, p=1.5, reg=reg)
+    np.testing.assert_allclose(distance / size, expected, rtol=1e-9)
+
+
 # -- bad input ----------------------------------------------------------------------------
 
 
@@ -174,6 +203,9 @@ def test_entropic_distance_is_an_upper_bound_with_a_true_gap(p):
         ({"X": np.full((3, 2), np.nan)}, "X must be finite"),
         ({"Y": np.zeros((4, 3))}, r"\(3, 2\) and \(4, 3\)"),
         ({"Y": np.zeros((0, 2))}, "non-empty"),
+        ({"Y": None}, "Y must be a matrix of points, got None"),
+        ({"tol": np.inf}, "tol must be"),
+        ({"X": np.eye(3, 2) * 1e10, "p": 100, "reg": 1.0}, r"reg must be comparable.*e\+10\*\*100"),
     ],
 )
 def test_bad_input_is_refused(change, message):

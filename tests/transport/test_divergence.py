@@ -124,6 +124,17 @@ def test_other_metrics_and_scales():
     np.testing.assert_allclose(scaled, sinkhorn_divergence(X, Y, a, b, reg=0.1 * largest))
 
 
+def test_single_precision_in_single_precision_out():
+    X, Y, a, b = _clouds()
+    _, expected = sinkhorn_divergence(X, Y, reg=0.3, return_grad=True)
+    _, gradient = sinkhorn_divergence(X.astype("f"), Y.astype("f"), reg=0.3, return_grad=True)
+    for name in "XYab":
+        assert getattr(gradient, name).dtype == np.float32
+        np.testing.assert_allclose(getattr(gradient, name), getattr(expected, name), atol=1e-6)
+    _, mixed = sinkhorn_divergence(X.astype("f"), Y, a, b, reg=0.3, return_grad=True)
+    assert mixed.X.dtype == np.float64
+
+
 def test_large_regularisation_leaves_the_energy_distance():
     # S tends to the difference of mean costs, half of an energy distance.
     X, Y, a, b = _clouds()
@@ -137,6 +148,7 @@ def test_large_regularisation_leaves_the_energy_distance():
     ("change", "message"),
     [
         ({"reg": 0.0}, "reg must be positive"),
+        ({"Y": None}, "Y must be a matrix of points, got None"),
         ({"reg": np.nan}, "reg must be positive"),
         ({"tol": -1.0}, "tol must be"),
         ({"metric": "nonsense"}, "metric must be"),
