@@ -150,7 +150,9 @@ def _at_size_one(X, Y):
         return X, Y, 0.0
     whole = float(largest) * float(size)
     if math.isinf(whole):
-        raise ValueError(f"The distances between X and Y must be finite, got points up to {largest}.")
+        raise ValueError(
+            f"The distances between X and Y must be finite, got points up to {largest}."
+        )
     return X / size, Y / size, whole
 
 
