@@ -4,40 +4,18 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.metrics import mean_squared_error
-from sklearn.model_selection import check_cv
-from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    _raise_for_params,
-    _routing_enabled,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import _raise_for_params
 
 from sparseopt._core import fitting, run_parallel
-
-
-def alpha_grid(alpha_max, eps, n_alphas):
-    """Return ``n_alphas`` geometrically spaced strengths from ``alpha_max`` down."""
-    if not 0 < eps < 1:
-        raise ValueError(f"eps must be between 0 and 1, got {eps!r}.")
-    if n_alphas < 1:
-        raise ValueError(f"n_alphas must be at least 1, got {n_alphas!r}.")
-    if alpha_max == 0:  # a constant target: every strength gives the zero solution
-        return np.full(n_alphas, np.finfo(float).resolution)
-    return np.geomspace(alpha_max, alpha_max * eps, n_alphas)
-
-
-def check_alphas(alphas):
-    """Return a grid of strengths as a decreasing float array."""
-    grid = np.array(alphas, dtype=float)
-    if grid.ndim != 1 or grid.size == 0:
-        raise ValueError(f"alphas must be a non-empty 1-D sequence, got shape {grid.shape}.")
-    if not (np.all(np.isfinite(grid)) and np.all(grid >= 0)):
-        raise ValueError(f"alphas must be finite and >= 0, got {alphas!r}.")
-    return np.sort(grid)[::-1]
+from sparseopt._core._cross_validation import (
+    alpha_grid,
+    check_alphas,
+    route_to_splitter,
+    select_strength,
+    split_folds,
+)
 
 
 class PathCV:
@@ -88,19 +66,14 @@ class PathCV:
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         errors = self._errors(data, folds, root)
         setattr(self, self._score_name, errors)
-        self.alpha_ = float(self.alphas_[_select(errors, self.selection_rule)])
+        self.alpha_ = float(self.alphas_[select_strength(errors, self.selection_rule)])
         refit = root.subcontext(task_name="refit", task_id=len(folds))
         self._adopt(self._final_estimator(self.alpha_), data, refit)
         root.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return self
 
     def _split(self, X, targets, sample_weight, params):
-        splitter = check_cv(self.cv)
-        if _routing_enabled():
-            routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
-        else:
-            routed = Bunch(splitter=Bunch(split={}))
-        return list(splitter.split(X, targets.T, **routed.splitter.split))
+        return split_folds(self, X, targets.T, sample_weight, params)
 
     def _grid(self, X, targets, sample_weight):
         if not isinstance(self.alphas, Integral):
@@ -141,14 +114,7 @@ class PathCV:
         routing : MetadataRouter
             Routes ``sample_weight`` to ``fit`` and splitter parameters to ``cv``.
         """
-        return (
-            MetadataRouter(owner=self)
-            .add_self_request(self)
-            .add(
-                splitter=check_cv(self.cv),
-                method_mapping=MethodMapping().add(caller="fit", callee="split"),
-            )
-        )
+        return route_to_splitter(self)
 
 
 def _fold_errors(estimator, X, targets, sample_weight, fold, context):
@@ -167,13 +133,3 @@ def _fold_errors(estimator, X, targets, sample_weight, fold, context):
         ]
     context.call_on_fit_task_end(estimator=estimator, X=X, y=targets.T)
     return errors / len(targets)
-
-
-def _select(errors, rule):
-    """Return the index into the decreasing grid that ``rule`` picks."""
-    mean = errors.mean(axis=1)
-    best = int(np.argmin(mean))
-    if rule == "min" or errors.shape[1] == 1:
-        return best
-    standard_error = errors[best].std(ddof=1) / np.sqrt(errors.shape[1])
-    return int(np.argmax(mean <= mean[best] + standard_error))
