@@ -22,6 +22,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import check_at_least_one, run_parallel, short_products
+from sparseopt.transport._arguments import check_tol, check_total
 from sparseopt.transport._problem import MASS_TOLERANCE, check_cost, check_reg
 from sparseopt.transport._sinkhorn import sinkhorn
 
@@ -118,8 +119,7 @@ def pairwise_sinkhorn(
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
     check_at_least_one(max_iter, "max_iter")
-    if not tol > 0:
-        raise ValueError(f"tol must be a positive number, got {tol!r}.")
+    tol = check_tol(tol)
     if C is None:
         raise ValueError("Give the matrix C of the costs between the bins.")
     given = [np.asarray(array).dtype for array in (H1, H2, C) if array is not None]
@@ -134,7 +134,7 @@ def pairwise_sinkhorn(
         raise ValueError(f"A divergence needs a symmetric C, got one of shape {C.shape}.")
     H1 = _check_histograms(H1, C.shape, 0, "H1", normalize)
     H2 = _check_histograms(H1 if same else H2, C.shape, 1, "H2", normalize)
-    mass = float(H1[0].sum())
+    mass = float(np.sum(H1[0]))
     _check_sums(H1, mass, "H1")
     _check_sums(H2, mass, "H2")
     problem = _Problem(C, check_reg(reg, reg_scale, cost), tol, max_iter, kind == "linear")
@@ -178,11 +178,17 @@ def _check_histograms(H, shape, axis, name, normalize):
         raise ValueError(f"{name} must be finite, got NaN or infinite masses.")
     if H.min() < 0:
         raise ValueError(f"{name} must be >= 0, got {H.min()}.")
-    sums = H.sum(axis=1)
-    if not sums.min() > 0:
+    largest = H.max(axis=1, keepdims=True)
+    if not largest.min() > 0:
         raise ValueError(f"{name} must have rows with a positive sum, got zeros in row "
-                         f"{int(sums.argmin())}.")  # fmt: skip
-    return H / sums[:, None] if normalize else H
+                         f"{int(largest.argmin())}.")  # fmt: skip
+    if normalize:
+        H /= largest  # sums of huge masses overflow
+        return H / H.sum(axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        for total in H.sum(axis=1):
+            check_total(total, f"Each row of {name}")
+    return H
 
 
 def _check_sums(H, mass, name):
@@ -223,9 +229,9 @@ def _run(problem, A, B, i, j, n_jobs):
     size = max(8, CHUNK_ENTRIES // sum(problem.C.shape))
     tasks = []
     for start in range(0, i.size, size):
-        rows = A[i[start : start + size]]
-        columns = None if own else B[j[start : start + size]]
-        tasks.append((problem, rows, columns))
+        rows = i[start : start + size]
+        columns = None if own else j[start : start + size]
+        tasks.append((problem, A, B, rows, columns))
     with short_products(1):  # as in workers: the number of BLAS threads may change results
         outcomes = run_parallel(_solve_chunk, tasks, n_jobs=n_jobs)
     problem.n_pairs += i.size
@@ -234,22 +240,22 @@ def _run(problem, A, B, i, j, n_jobs):
     return np.concatenate([np.empty(0), *(values for values, _ in outcomes)])
 
 
-def _solve_chunk(problem, A, B):
-    """Return values and marginal errors of pairs of rows."""
+def _solve_chunk(problem, A, B, i, j):
+    """Return values and marginal errors of the pairs (A[i], B[j]), or of A[i] with itself."""
+    A, B = A[i], None if j is None else B[j]
     C, eps = problem.C, problem.eps
     values, errors = np.empty(len(A)), np.full(len(A), np.inf)
+    max_iter = problem.max_iter
     if np.ptp(C) <= LARGEST_EXPONENT * eps:
         K = np.exp((problem.offset - C) / eps)
         sweeps = _SymmetricSweeps(problem, K, A) if B is None else _Sweeps(problem, K, A, B)
-        sweeps.run(values, errors)
+        max_iter = max(1, max_iter - sweeps.run(values, errors))
     if B is None:
         B = A
     for pair in np.flatnonzero(errors > problem.tol):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # counted, and told once
-            result = sinkhorn(
-                A[pair], B[pair], C, reg=eps, tol=problem.tol, max_iter=problem.max_iter
-            )
+            result = sinkhorn(A[pair], B[pair], C, reg=eps, tol=problem.tol, max_iter=max_iter)
         values[pair] = result.value_linear if problem.linear else result.value
         errors[pair] = 0.0 if result.converged else result.certificate
     return values, errors
@@ -267,17 +273,21 @@ class _Sweeps:
         self.previous = np.full(len(A), np.inf)
 
     def run(self, values, errors):
-        """Write the values and the errors of pairs that converge."""
+        """Write the values and the errors of pairs that converge; return the number of sweeps."""
         tol, sweeps = self.problem.tol, 0
-        while self.pairs.size and sweeps < min(BATCH_SWEEPS, self.problem.max_iter):
-            error = self.block()
+        while self.pairs.size and sweeps + BLOCK <= min(BATCH_SWEEPS, self.problem.max_iter):
+            # Factors of tiny masses overflow; such pairs are left to the log domain.
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+                error = self.block()
             sweeps += BLOCK
             done = error <= tol
             if done.any():
                 values[self.pairs[done]] = self.results(done)
                 errors[self.pairs[done]] = error[done]
-            self.adapt(error)
-            self.keep(~done)
+            going_on = ~done & np.isfinite(error)
+            self.adapt(np.where(going_on, error, 1.0))
+            self.keep(going_on)
+        return sweeps
 
     def block(self):
         """Run sweeps; the last one leaves exact rows, and tells the error of the columns."""

@@ -125,6 +125,54 @@ def test_dtype_and_scale():
     np.testing.assert_allclose(scaled, 5 * pairwise_sinkhorn(H, C=C, reg=0.05), rtol=1e-9)
 
 
+def test_tiny_masses_among_batched_pairs():
+    C = np.random.default_rng(0).random((6, 6))
+    C = (C + C.T) / np.max(C + C.T) * (1 - np.eye(6))
+    H = np.random.default_rng(1).dirichlet(np.ones(6), 4)
+    H[0], H[1] = [1, 0, 0, 0, 0, 0], [1 - 1e-10, 1e-300, 1e-10, 0, 0, 0]
+    reg = np.ptp(C) / 480  # just batched: factors reach from 1e-208 to 1e208
+    with np.errstate(all="raise", under="ignore"):
+        distances = pairwise_sinkhorn(H, C=C, reg=reg, tol=1e-10)
+    expected = [[sinkhorn(a, b, C, reg=reg, tol=1e-11).value for b in H] for a in H]
+    np.testing.assert_allclose(distances, expected, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e200, 1.7e308])
+def test_masses_of_any_size(scale):
+    H, C = _histograms(), _grid()
+    expected = pairwise_sinkhorn(H, C=C, reg=0.05)
+    scaled = scale * H / H.max()
+    rtol = 1e-6 if scale > 1e-300 else 0.1  # the smallest numbers have few digits
+    np.testing.assert_allclose(
+        pairwise_sinkhorn(scaled, C=C, reg=0.05, normalize=True), expected, rtol=rtol, atol=1e-3
+    )
+    with pytest.raises(ValueError, match="Each row of H1 must have a sum between"):
+        pairwise_sinkhorn(scaled, C=C, reg=0.05)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 10, 25, 60, 500])
+def test_a_pair_takes_no_more_sweeps_than_allowed(max_iter, monkeypatch):
+    H, C = _histograms(3), _grid()
+    sweeps, rest = [], []
+    block = module._Sweeps.block
+
+    def counted(self):
+        sweeps.append(module.BLOCK)
+        return block(self)
+
+    def left_over(*arguments, **options):
+        rest.append(options["max_iter"])
+        return sinkhorn(*arguments, **options)
+
+    monkeypatch.setattr(module._Sweeps, "block", counted)
+    monkeypatch.setattr(module, "sinkhorn", left_over)
+    with pytest.warns(ConvergenceWarning):
+        pairwise_sinkhorn(H[:1], H[1:2], C, reg=2e-3, tol=1e-15, max_iter=max_iter)
+    assert len(rest) == 1
+    assert sum(sweeps) + rest[0] <= max(max_iter, sum(sweeps) + 1)
+    assert sum(sweeps) <= max_iter
+
+
 def test_pairs_that_do_not_converge_are_counted():
     H, C = _histograms(), _grid()
     with pytest.warns(ConvergenceWarning, match=r"of 28 pairs: marginal errors up to"):
@@ -151,6 +199,7 @@ def test_pairs_that_do_not_converge_are_counted():
         ({"kind": "divergence", "C": np.triu(np.ones((12, 12)))}, "symmetric C"),
         ({"reg": 0}, "reg must be positive"),
         ({"tol": 0}, "tol must be"),
+        ({"tol": "small"}, "tol must be"),
         ({"max_iter": 0}, "max_iter must be"),
     ],
 )
