@@ -15,7 +15,6 @@ import numpy as np
 
 from sparseopt._core import Progress
 from sparseopt.transport._kernels import overrelaxed as kernels
-from sparseopt.transport._kernels.overrelaxed import BLOCK
 from sparseopt.transport._problem import for_row_blocks
 
 LARGEST_FACTOR = 1e100
@@ -28,7 +27,7 @@ class Overrelaxed:
 
     def __init__(self, dual):
         self.dual = dual
-        self.state = np.array([1.0, np.inf])  # omega, and the error after the last block
+        self.state = np.array([1.0, np.inf, 0.0])  # of :func:`kernels.adapt`
         self.n_sweeps = 0
 
     @property
@@ -39,6 +38,11 @@ class Overrelaxed:
     def progress(self):
         """Report objective and marginal error."""
         return Progress(self.point.objective, self.point.error)
+
+    def sweeps_in(self, blocks):
+        """Return the number of sweeps in the next blocks."""
+        short = min(blocks, max(0, kernels.SHORT_BLOCKS - int(self.state[kernels.BLOCKS])))
+        return kernels.SHORT_BLOCK * short + kernels.BLOCK * (blocks - short)
 
     def expected_sweeps(self, tol):
         """Return about how many sweeps are left, or 0 if that is not known yet."""
@@ -79,7 +83,7 @@ class OverrelaxedScaling(Overrelaxed):
             self.single = False
             self._rebuild(y)
 
-    def step(self, state=None, sweeps=BLOCK):
+    def step(self, state=None, sweeps=kernels.BLOCK):
         """Run some sweeps, and absorb the factors where they are large or lose precision."""
         dual = self.dual
         bound = LARGEST_SINGLE_FACTOR if self.single else LARGEST_FACTOR
@@ -124,11 +128,11 @@ class OverrelaxedEntries(Overrelaxed):
         self.u, self.v = np.ones_like(self.base.x), np.ones_like(y)
         self.column_sums = self.base.column_sums.copy()
 
-    def step(self, state=None, sweeps=BLOCK):
+    def step(self, state=None, sweeps=kernels.BLOCK):
         """Run some sweeps, and choose entries anew where the potentials outgrew them."""
         dual, before = self.dual, self.point
         while sweeps > 0:
-            block = min(BLOCK, sweeps)
+            block = min(kernels.block_length(self.state), sweeps)
             sweeps -= block
             self.n_sweeps += block
             _, extreme = kernels.relax_entries(
@@ -165,13 +169,23 @@ class OverrelaxedStream(Overrelaxed):
         super().__init__(dual)
         self.point = dual.evaluate(y)
 
-    def step(self, state=None, sweeps=BLOCK):
-        """Run some sweeps, of which the last makes the rows exact."""
+    def step(self, state=None, sweeps=kernels.BLOCK):
+        """Run some sweeps, in blocks whose last one makes the rows exact."""
+        while sweeps > 0:
+            length = kernels.block_length(self.state)
+            block = min(length, sweeps)
+            self._run(block)
+            sweeps -= block
+            if block == length:
+                kernels.adapt(self.state, self.point.error)
+        return self.progress()
+
+    def _run(self, block):
         dual, omega = self.dual, self.state[0]
         x, y, sums = self.point.x.copy(), self.point.y.copy(), self.point.column_sums
-        for sweep in range(sweeps):
+        for sweep in range(block):
             y = y + omega * dual.eps * np.log(dual.b / sums)
-            factor = 1.0 if sweep == sweeps - 1 else omega
+            factor = 1.0 if sweep == block - 1 else omega
 
             def rows(start, stop, y=y, factor=factor):
                 sums = np.zeros(dual.b.size)
@@ -181,8 +195,5 @@ class OverrelaxedStream(Overrelaxed):
                 return sums
 
             sums = sum(for_row_blocks(rows, dual.shape, dual.n_jobs))
-        self.n_sweeps += sweeps
+        self.n_sweeps += block
         self.point = dual.point(x, y, sums)
-        if sweeps == BLOCK:
-            kernels.adapt(self.state, self.point.error)
-        return self.progress()

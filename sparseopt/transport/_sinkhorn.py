@@ -92,7 +92,7 @@ def sinkhorn(
     max_iter : int, default=1000
         Largest number of Sinkhorn sweeps and Newton steps together.
     warm_start_sweeps : int, default=20
-        Sweeps before the first Newton step where the regularisation is not scaled.
+        Sweeps of "sns" before the first Newton step where the regularisation is not scaled.
     eps_scaling : {"auto"} or bool, default="auto"
         Whether to solve problems with larger regularisation first. "auto" does so if
         the range of the costs exceeds 50 ``reg`` (5000 ``reg`` for ``solver="auto"``, or

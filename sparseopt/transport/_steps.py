@@ -16,7 +16,6 @@ import numpy as np
 from sparseopt._core import Progress
 from sparseopt.transport._newton import NewtonSteps
 from sparseopt.transport._overrelaxed import (
-    BLOCK,
     Overrelaxed,
     OverrelaxedEntries,
     OverrelaxedScaling,
@@ -222,7 +221,7 @@ class TransportSteps:
 
     def _sweeps_at_once(self):
         if isinstance(self.sweeper, Overrelaxed):
-            return BLOCK if self.every_sweep or not self.plan.size else BLOCKS * BLOCK
+            return self.sweeper.sweeps_in(1 if self.every_sweep or not self.plan.size else BLOCKS)
         wanted = 1 if self.every_sweep or isinstance(self.sweeper, LogSweeps) else SWEEPS
         if self.solver in ("auto", "sns"):
             wanted = min(wanted, self._sweeps_before_newton() - self.sweeps_here)

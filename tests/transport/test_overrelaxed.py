@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.transport import sinkhorn
 from sparseopt.transport._kernels import overrelaxed as kernels
-from sparseopt.transport._kernels.overrelaxed import BLOCK
+from sparseopt.transport._kernels.overrelaxed import BLOCK, SHORT_BLOCK
 from sparseopt.transport._overrelaxed import (
     OverrelaxedEntries,
     OverrelaxedScaling,
@@ -54,10 +54,10 @@ def reference(C, a, b, eps, y, omegas):
         return eps * (np.log(mass) - top - np.log(np.exp(exponents - top[:, None]).sum(1)))
 
     x = exact(C, y, a)
-    for omega in omegas:
-        for sweep in range(BLOCK):
+    for omega, length in omegas:
+        for sweep in range(length):
             y = y + omega * (exact(C.T, x, b) - y)
-            factor = 1.0 if sweep == BLOCK - 1 else omega
+            factor = 1.0 if sweep == length - 1 else omega
             x = x + factor * (exact(C, y, a) - x)
     return x, y
 
@@ -77,24 +77,24 @@ def test_powers_near_one_and_far_from_it():
 
 @pytest.mark.parametrize("rate", [0.3, 0.9, 0.99])
 def test_the_factor_is_the_best_for_the_rate_of_plain_sweeps(rate):
-    state = np.array([1.0, np.inf])
+    state = np.array([1.0, np.inf, 0.0])
     kernels.adapt(state, 1.0)
     assert state[0] == 1.0
-    kernels.adapt(state, rate**BLOCK)
+    kernels.adapt(state, rate**SHORT_BLOCK)
     best = 2 / (1 + np.sqrt(1 - rate))
     np.testing.assert_allclose(state[0], best)
     # A smaller factor has the larger root of (r + w - 1)^2 = rate r w^2 as its rate.
     w = 1 + 0.5 * (best - 1)
     slow = max(np.roots([1.0, 2 * (w - 1) - rate * w**2, (w - 1) ** 2]))
-    state[:] = w, 1.0
+    state[:] = w, 1.0, 3
     kernels.adapt(state, slow**BLOCK)
     np.testing.assert_allclose(state[0], best)
-    state[:] = best, 1.0
+    state[:] = best, 1.0, 3
     kernels.adapt(state, (best - 1) ** BLOCK)
     np.testing.assert_allclose(state[0], 1 + 0.97 * (best - 1))
-    state[:] = best, 1.0
+    state[:] = best, 1.0, 3
     kernels.adapt(state, 1.5)
-    np.testing.assert_allclose(state, [1.0, 1.5])
+    np.testing.assert_allclose(state, [1.0, 1.5, 4])
 
 
 @pytest.mark.parametrize("kind", ["single", "double", "entries", "stream"])
@@ -113,10 +113,10 @@ def test_sweeps_against_numpy(kind):
             sweeper.single = False
             sweeper._rebuild(y)
     omegas = []
-    for _ in range(3):
-        omegas.append(sweeper.state[0])
-        sweeper.step(sweeps=BLOCK)
-    assert omegas[2] > 1.0
+    for length in (SHORT_BLOCK, SHORT_BLOCK, SHORT_BLOCK, BLOCK, 3):
+        omegas.append((sweeper.state[0], length))
+        sweeper.step(sweeps=length)
+    assert omegas[2][0] > 1.0
     x, y = reference(C, a, b, eps, y, omegas)
     tolerance = 1e-5 if kind == "single" else 1e-9
     np.testing.assert_allclose(sweeper.point.x, x, atol=tolerance * eps)
@@ -124,7 +124,7 @@ def test_sweeps_against_numpy(kind):
     P = np.exp((x[:, None] + y - C) / eps)
     np.testing.assert_allclose(sweeper.point.column_sums, P.sum(0), rtol=10 * tolerance)
     np.testing.assert_allclose(sweeper.point.error, np.abs(P.sum(0) - b).sum(), atol=1e-6)
-    assert sweeper.n_sweeps == 3 * BLOCK
+    assert sweeper.n_sweeps == 3 * SHORT_BLOCK + BLOCK + 3
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8])

@@ -116,20 +116,36 @@ def _number_from(row, bound):
 
 
 @njit(cache=True, nogil=True)
+def _largest_of_eight(row):
+    return max(
+        max(max(row[0], row[1]), max(row[2], row[3])),
+        max(max(row[4], row[5]), max(row[6], row[7])),
+    )
+
+
+@njit(cache=True, nogil=True)
 def append_from(row, bound, payload, indices, values, place):
     """Append indices and payload where ``row`` reaches the bound, if all fit; return how many.
 
-    In the order of the row, and without a branch: the next entry overwrites what is not kept.
+    In the order of the row. Eight entries are passed over at once, or else written without a
+    branch: the next one overwrites what is not kept.
     """
     number = _number_from(row, bound)
     end = place + number
-    if end <= indices.shape[0]:
-        for j in range(row.shape[0]):
-            if place == end:
+    if end > indices.shape[0]:
+        return number
+    m, free = row.shape[0], place
+    for begin in range(0, m, 8):
+        part = row[begin : begin + 8]
+        if part.shape[0] == 8 and _largest_of_eight(part) < bound:
+            continue
+        for j in range(part.shape[0]):
+            if free == end:
                 break
-            indices[place] = j
-            values[place] = payload[j]
-            place += row[j] >= bound
+            indices[free] = begin + j
+            free += part[j] >= bound
+    for k in range(place, end):
+        values[k] = payload[np.uint32(indices[k])]
     return number
 
 

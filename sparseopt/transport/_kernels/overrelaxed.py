@@ -28,12 +28,13 @@ from sparseopt.transport._kernels.cpu import (
 from sparseopt.transport._kernels.exponential import exponential
 
 REORDER = {"reassoc", "contract", "nsz"}  # NaN and inf keep their meaning
-BLOCK = 8  # sweeps between two choices of omega
+BLOCK = 8  # sweeps between two choices of omega, ...
+SHORT_BLOCK, SHORT_BLOCKS = 4, 3  # ... but for the first ones, which choose it roughly
 SLOWEST = 0.9999  # rate of plain sweeps that omega is chosen for at most
 OVERSHOT = 1.02  # rate over omega - 1 below which omega is as large as it may be, or larger
 SHRINK = 0.97  # of omega - 1 in that case
 SMALL = 0.05  # distance from one where a few terms give a power
-OMEGA, PREVIOUS = 0, 1  # places in ``state``
+OMEGA, PREVIOUS, BLOCKS = 0, 1, 2  # places in ``state``: the factor, the last error, a count
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -52,6 +53,12 @@ def relaxed_power(ratio, omega):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def block_length(state):
+    """Return the number of sweeps in the next block."""
+    return SHORT_BLOCK if state[BLOCKS] < SHORT_BLOCKS else BLOCK
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def adapt(state, error):
     """Choose omega for the next block, given the error after this one.
 
@@ -61,7 +68,7 @@ def adapt(state, error):
     """
     omega, previous = state[OMEGA], state[PREVIOUS]
     if previous < np.inf and error > 0.0:
-        rate = (error / previous) ** (1.0 / BLOCK)
+        rate = (error / previous) ** (1.0 / block_length(state))
         if rate >= 1.0:
             omega = 1.0
         elif rate <= OVERSHOT * (omega - 1.0):
@@ -70,6 +77,7 @@ def adapt(state, error):
             plain = (rate + omega - 1.0) ** 2 / (rate * omega**2)
             omega = 2.0 / (1.0 + math.sqrt(1.0 - min(plain, SLOWEST)))
     state[OMEGA], state[PREVIOUS] = omega, error
+    state[BLOCKS] += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -143,16 +151,17 @@ def _sweep_plan(plan, a, v, omega, u, column_sums):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def relax_plan(plan, a, b, u, v, column_sums, state, tol, bound, sweeps):
-    """Run overrelaxed sweeps on a fixed plan, in blocks of BLOCK.
+    """Run overrelaxed sweeps on a fixed plan, in blocks.
 
     ``u``, ``v`` and ``column_sums`` = P' u have the plan's precision, and belong to exact rows
-    on entry and on return; ``state`` holds omega and the error of the last block. The sweeps
+    on entry and on return; ``state`` is what :func:`adapt` changes. The sweeps
     end once the error is below ``tol``, or once a factor leaves [1 / bound, bound]. Returns
     their number, the error, and whether a factor left.
     """
     done, error = 0, np.inf
     while done < sweeps:
-        block = min(BLOCK, sweeps - done)
+        length = block_length(state)
+        block = min(length, sweeps - done)
         omega = state[OMEGA]
         for sweep in range(block):
             _relax_columns(b, column_sums, omega, v)
@@ -162,7 +171,7 @@ def relax_plan(plan, a, b, u, v, column_sums, state, tol, bound, sweeps):
         error = _column_error(b, column_sums, v)
         if _extreme(u, v, bound):
             return done, error, True
-        if block == BLOCK:
+        if block == length:
             adapt(state, error)
         if error < tol:
             break
@@ -196,7 +205,7 @@ def relax_entries(indptr, indices, values, a, b, u, v, column_sums, state, bound
         exact = sweep == sweeps - 1
         _sweep_entries(indptr, indices, values, a, v, 1.0 if exact else omega, u, column_sums)
     error = _column_error(b, column_sums, v)
-    if sweeps == BLOCK:
+    if sweeps == block_length(state):
         adapt(state, error)
     return error, _extreme(u, v, bound)
 
