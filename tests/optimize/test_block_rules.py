@@ -215,3 +215,26 @@ def test_singular_bounds_and_full_stores_leave_the_growth_to_the_other_way():
     assert problem.grow_block(6) is None
     penalised = pose(X, np.ones(4), SquaredLoss(), L1(0.1), None)
     assert penalised.grow_block(4) is None
+
+
+def test_growth_chooses_no_variable_twice():
+    X = np.eye(12)
+    y = np.zeros(12)
+    y[-1] = 10.0
+    problem = pose(X, y, SquaredLoss(), L1(0.3), None)
+    assert np.flatnonzero(problem.prox_scores()).tolist() == [11]  # then all scores are zero
+    chosen = choose(problem, "gsq", 4)
+    assert len(np.unique(chosen)) == 4
+    assert 11 in chosen
+
+
+def test_fixed_gsl_divides_by_the_largest_eigenvalue():
+    X = np.column_stack([10 * np.eye(6)[:, :2], np.eye(6)[:, 2:4]])
+    y = np.array([1.0, 1.0, 8.0, 8.0, 0.0, 0.0])  # slopes of 10 and 8
+    problem = pose(X, y, SquaredLoss(), None, None)
+    blocks = make_partition(problem, "order", 2)
+    chosen = {
+        rule: FixedBlocks(problem, rule, blocks, None, None).select().indices.tolist()
+        for rule in ("gs", "gsl")
+    }
+    assert chosen == {"gs": [0, 1], "gsl": [2, 3]}

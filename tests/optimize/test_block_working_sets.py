@@ -17,7 +17,7 @@ from sparseopt.optimize import (
     coordinate_descent,
 )
 from sparseopt.optimize._block_coordinate_descent import pose
-from sparseopt.optimize._block_working_sets import SupportBlocks, minimizer
+from sparseopt.optimize._block_working_sets import SupportBlocks, fresh_step, minimizer
 
 LOSSES = {"squared": SquaredLoss(), "logistic": LogisticLoss(), "huber": HuberLoss()}
 LOSSES["multinomial"] = MultinomialLoss()
@@ -167,3 +167,24 @@ def test_warm_start_takes_no_step_and_nothing_to_do_needs_none():
     assert again.nit == 0
     assert block_coordinate_descent(X, y, L1(1e3), loss=LogisticLoss()).nit == 0
     assert block_coordinate_descent(np.zeros((3, 2)), np.ones(3), L1(0.1)).nit == 0
+
+
+def test_block_holds_unpenalised_variables_without_a_slope():
+    X, y = make_data("squared")
+    X[:, 7] -= y * (X[:, 7] @ y) / (y @ y)
+    weights = np.where(np.arange(300) == 7, 0.0, 1.0)
+    problem = pose(X, y, SquaredLoss(), L1(0.05, weights=weights), None)
+    assert abs(problem.gradient[7]) <= 1e-12
+    assert 7 in SupportBlocks(problem, 10).select().indices
+
+
+def test_an_ascent_is_replaced():
+    X, y = make_data("squared")
+    problem = pose(X, y, SquaredLoss(), L1(0.05), None)
+    block = problem.block(np.arange(10))
+    worse = np.where(np.arange(300) < 10, 100.0, 0.0)
+    step = fresh_step(block, worse, problem.predict(worse), 0.0)
+    assert step.objective < problem.objective
+    problem.apply(step)
+    assert problem.objective == pytest.approx(step.objective, rel=1e-12)
+    assert np.max(np.abs(problem.x)) < 100
