@@ -72,9 +72,10 @@ class OTKernel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     Notes
     -----
-    The kernel is not positive semidefinite in general, nor is any distance of optimal
-    transport in more than one dimension of negative type. Support vector machines mostly
-    work nevertheless; methods that factorize the matrix need ``psd="clip"``.
+    The kernel is not positive semidefinite in general. Exact transport costs for distances or
+    squared distances are of negative type, which would make it so, between bins on a line, but
+    not between bins in the plane. Support vector machines mostly work nevertheless; methods
+    that factorize the matrix need ``psd="clip"``.
 
     Rows are divided by their sums. No plan takes an empty histogram, a row of zeros, to another
     one: its distance is infinite and the kernel zero, except between two empty ones, where it
@@ -213,8 +214,8 @@ class OTKernel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """
         self._validate_params()
         same = Y is None or Y is X
-        X = _normalized(np.asarray(X, dtype=np.float64))
-        return self._kernel(X, None if same else _normalized(np.asarray(Y, dtype=np.float64)))
+        X = _normalized(_as_float(X))
+        return self._kernel(X, None if same else _normalized(_as_float(Y)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -249,15 +250,23 @@ class OTKernel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         if self.C is None:
             places = np.linspace(0.0, 1.0, n_bins)
             return np.subtract.outer(places, places) ** 2
-        C = np.asarray(self.C, dtype=np.float64)
+        C = _as_float(self.C)
         if C.shape != (n_bins, n_bins):
             raise ValueError(
                 f"C must have shape ({n_bins}, {n_bins}) for histograms of {n_bins} bins, got "
                 f"shape {C.shape}."
             )
+        if not np.isfinite(C).all():
+            raise ValueError("C must be finite, got NaN or infinite costs.")
         if not np.array_equal(C, C.T):
             raise ValueError("C must be symmetric.")
         return C
+
+
+def _as_float(array):
+    if np.iscomplexobj(array):
+        raise ValueError("Histograms and costs must be real, got complex values.")
+    return np.asarray(array, dtype=np.float64)
 
 
 def _normalized(H):
@@ -265,5 +274,10 @@ def _normalized(H):
         raise ValueError(f"Histograms must be the rows of a matrix, got shape {H.shape}.")
     if np.min(H, initial=0.0) < 0:
         raise ValueError(f"Negative values in data passed to OTKernel: {H.min()}.")
-    sums = H.sum(axis=1, dtype=np.float64)
-    return (H / np.where(sums > 0, sums, 1.0)[:, None]).astype(H.dtype, copy=False)
+    if not np.isfinite(H).all():
+        raise ValueError("Histograms must be finite, got NaN or infinite masses.")
+    H, dtype = H.astype(np.float64), H.dtype
+    largest = H.max(axis=1, initial=0.0, keepdims=True)
+    H /= np.where(largest > 0, largest, 1.0)  # sums of huge masses overflow
+    sums = H.sum(axis=1, keepdims=True)
+    return (H / np.where(sums > 0, sums, 1.0)).astype(dtype, copy=False)

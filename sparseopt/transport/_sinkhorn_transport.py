@@ -336,11 +336,19 @@ class SinkhornTransport(
         anchors = near[0][near[1] > 0]
         images = np.empty(X.shape)
         for block in _blocks(len(X), len(anchors)):
-            distance = check_cost(None, X[block], anchors, self.metric).dense()
+            distance = self._costs(X[block], anchors).dense()
             used, place = np.unique(np.argmin(distance, axis=1), return_inverse=True)
             moves = self._entropic_map(anchors[used], far, potential) - anchors[used]
             images[block] = X[block] + moves[place]
         return images.astype(X.dtype, copy=False)
+
+    def _costs(self, X, points):
+        cost = check_cost(None, X, points, self.metric)
+        if not cost.all_finite:
+            raise ValueError(
+                f"X has samples so far away that costs by metric={self.metric!r} overflow."
+            )
+        return cost
 
     def _entropic_map(self, X, far, potential):
         points, mass = far
@@ -349,7 +357,7 @@ class SinkhornTransport(
         y = potential[present] + eps * np.log(mass)
         images = np.empty(X.shape)
         for block in _blocks(len(X), len(points)):
-            cost = check_cost(None, X[block], points, self.metric)
+            cost = self._costs(X[block], points)
             weights = np.empty(cost.shape)
             SemiDual(cost, np.ones(cost.shape[0]), mass, eps).evaluate(y, weights)
             images[block] = weights @ points
@@ -364,8 +372,10 @@ def _normalized(weight, X, name):
         weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    if not weight.sum() > 0:
+    largest = weight.max()
+    if not largest > 0:
         raise ValueError(f"{name} must have a positive sum, got only zeros.")
+    weight = weight / largest  # sums of huge weights overflow
     return weight / weight.sum()
 
 

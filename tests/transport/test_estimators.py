@@ -157,6 +157,42 @@ def test_bad_input_of_transport_is_refused(parameters, arguments, message):
         SinkhornTransport(**parameters).fit(X, **arguments)
 
 
+def test_weights_of_any_size():
+    X, _, Z = _domains()
+    weights = np.random.default_rng(0).random(40)
+    expected = SinkhornTransport().fit(X, X_target=Z, sample_weight=weights, target_weight=weights)
+    for scale in (1e-300, 1e308):
+        model = SinkhornTransport().fit(
+            X, X_target=Z, sample_weight=scale * weights, target_weight=scale * weights
+        )
+        np.testing.assert_allclose(model.coupling_, expected.coupling_, atol=1e-9)
+
+
+@pytest.mark.parametrize("out_of_sample", ["entropic", "nearest"])
+@pytest.mark.parametrize("method", ["transform", "inverse_transform"])
+def test_samples_whose_costs_overflow_are_refused(method, out_of_sample):
+    X, _, Z = _domains()
+    model = SinkhornTransport(X_target=Z, out_of_sample=out_of_sample).fit(X)
+    assert np.isfinite(getattr(model, method)([[1e100, 0.0]])).all()
+    with pytest.raises(ValueError, match="costs by metric='sqeuclidean' overflow"):
+        getattr(model, method)([[0.0, 0.0], [1e160, 0.0]])
+
+
+def test_read_only_memory_maps_and_single_precision(tmp_path):
+    X, _, Z = _domains()
+    images = SinkhornTransport(X_target=Z).fit(X).transform(X)
+    for name, array in (("X", X), ("Z", Z)):
+        np.save(tmp_path / f"{name}.npy", array)
+    mapped, target = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "XZ")
+    for copy in (True, False):
+        model = SinkhornTransport(X_target=target, copy=copy).fit(mapped)
+        np.testing.assert_array_equal(model.transform(mapped), images)
+    single = SinkhornTransport(X_target=Z).fit(X.astype("f"))
+    assert single.f_.dtype == single.coupling_.dtype == np.float32
+    assert single.transform(X.astype("f")).dtype == np.float32
+    np.testing.assert_allclose(single.transform(X.astype("f")), images, rtol=1e-5)
+
+
 def test_inverse_refuses_another_number_of_features():
     X, _, Z = _domains()
     with pytest.raises(ValueError, match="3 features"):
@@ -214,6 +250,43 @@ def test_support_vector_machine_by_matrix_and_by_function():
     assert np.mean(predictions[0][~train] == y[~train]) > 0.9
     search = GridSearchCV(by_function, {"kernel__reg": [0.02, 0.1]}, cv=2).fit(X, y)
     assert search.best_score_ > 0.9
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e308])
+def test_histograms_of_any_size(scale):
+    H = np.random.default_rng(0).random((4, 5))
+    expected = OTKernel()(H)
+    np.testing.assert_allclose(OTKernel()(scale * H), expected, rtol=1e-9)
+    np.testing.assert_allclose(OTKernel().fit_transform(scale * H), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "X", "message"),
+    [
+        ({}, np.ones((2, 4)) * 1j, "must be real"),
+        ({"C": np.zeros((4, 4)) * 1j}, np.ones((2, 4)), "must be real"),
+        ({"C": np.full((4, 4), np.nan)}, np.ones((2, 4)), "C must be finite"),
+        ({}, np.full((2, 4), np.inf), "must be finite"),
+        ({}, np.full((2, 4), np.nan), "must be finite"),
+        ({}, np.ones(4), "rows of a matrix"),
+        ({"gamma": -1.0}, np.ones((2, 4)), "gamma"),
+    ],
+)
+def test_bad_input_of_the_kernel_as_a_function_is_refused(parameters, X, message):
+    with pytest.raises(ValueError, match=message):
+        OTKernel(**parameters)(X)
+
+
+def test_transport_costs_are_of_negative_type_on_a_line_only():
+    H = np.random.default_rng(0).dirichlet(np.full(16, 0.1), 24)
+    smallest = []
+    for places in (np.arange(16.0)[:, None], np.stack(np.divmod(np.arange(16.0), 4), axis=1)):
+        C = np.sum((places[:, None] - places) ** 2, axis=2)
+        distances = -np.log(OTKernel(C / C.max(), 1e-3, kind="linear").fit_transform(H))
+        centre = np.eye(len(H)) - 1 / len(H)
+        smallest.append(np.linalg.eigvalsh(-centre @ distances @ centre).min())
+    assert smallest[0] > -1e-4  # what the regularisation adds
+    assert smallest[1] < -1e-3
 
 
 def test_output_names_and_default_costs():
