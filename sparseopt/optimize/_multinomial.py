@@ -26,10 +26,11 @@ and a zero coefficient wherever the l1 norm lets signs balance.
 """
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
 from sparseopt.optimize._class_shifts import best_shifts
 from sparseopt.optimize._kernels import multinomial as kernels
+from sparseopt.optimize._pairs import Pairs, solve_directly
 from sparseopt.optimize._penalties import NONNEGATIVE_ELASTIC_NET
 from sparseopt.optimize._prox_newton import PenalizedLoss, WorkingSet, compact
 from sparseopt.optimize._truncated_newton import MAX_PRODUCTS, AllColumns, newton_direction
@@ -40,11 +41,7 @@ LEAST_PROBABILITY = 1e-3  # of the label, in models
 MAX_SUPPORT_STEPS = 20
 SUPPORT_FRACTION = 1e-8  # of the accuracy asked of a working set, that asked of its support
 SETTLED = 0.02  # of the support, may change in a model before Newton steps on it
-FACTOR_SPEED = 5  # flops of matrix products in the time of one elsewhere
-LARGEST_FACTOR = 4096
-LARGEST_BLOCK = 50_000_000  # entries
 LARGEST_MEAN = 0.1  # of the root mean square of a column, that needs no centring
-DENSE_PAIRS = 0.25  # share of all pairs from which products with matrices are faster
 
 
 class PenalizedMultinomial(PenalizedLoss):
@@ -227,9 +224,9 @@ class PairWorkingSet(WorkingSet):
     def _intercept_step(self, step, shift):
         return shift - self.pairs.sum_outputs(self.means * step)
 
-    def _move(self, step, shift):
+    def _move(self, step, shift, *options):
         """Search along the step, then shift what all classes of a feature have in common."""
-        moved = super()._move(step, shift)
+        moved = super()._move(step, shift, *options)
         at = self.columns[self._rows]
         coef = self.parent.x[at]
         if moved and coef.any():
@@ -299,14 +296,33 @@ class PairWorkingSet(WorkingSet):
             if violation <= max(SUPPORT_FRACTION * self.accuracy, rounding):
                 break
             direction, shift = self._newton_direction(support, ridge, gradient, totals, violation)
-            keeps_sign = (x[at] + direction) * x[at] > 0
-            step = np.zeros_like(x)
-            step[at] = np.where(keeps_sign, direction, -x[at])
-            if not self._move(step, shift):
+            if not self._move_in_orthant(at, direction, shift):
                 break
             parent.differentiate()
-            if not keeps_sign.all():
-                break
+
+    def _move_in_orthant(self, at, direction, shift):
+        """Follow the direction, coefficients that reach zero staying there.
+
+        Features that replace each other give directions without curvature, along which a
+        Newton step is far too long. The lengths tried let all coefficients that would change
+        sign reach zero, then half as many and so on, down to the first alone.
+        """
+        x = self.x
+        ends = np.full_like(direction, np.inf)  # lengths at which a coefficient is zero
+        opposed = (direction * x[at] < 0) & (np.abs(direction) >= np.abs(x[at]))
+        ends[opposed] = -x[at][opposed] / direction[opposed]
+        crossed = np.sort(ends[ends <= 1])
+        length, n_zeros = 1.0, crossed.size
+        while True:
+            step = np.zeros_like(x)
+            step[at] = np.where(ends <= length, -x[at], length * direction)
+            options = (0,) if n_zeros > 1 else ()
+            if self._move(step, length * shift, *options):
+                return True
+            n_zeros //= 2
+            if n_zeros == 0:
+                return False
+            length = crossed[n_zeros - 1]
 
     def _newton_direction(self, support, ridge, gradient, totals, violation):
         """Solve Newton's system by conjugate gradients, or directly once that costs less."""
@@ -325,119 +341,6 @@ class PairWorkingSet(WorkingSet):
         return direct
 
 
-class Pairs:
-    """Pairs of a feature and a class, sorted by class."""
-
-    def __init__(self, matrix, features, classes, n_classes):
-        self.matrix, self.features, self.classes = matrix, features, classes
-        self.n_classes = n_classes
-        if sparse.issparse(matrix):
-            self._arrays = (matrix.data, matrix.indices, matrix.indptr)
-            self._kind = "sparse"
-        else:
-            self._arrays = (matrix,)
-            self._kind = "dense"
-        # A product of matrices that does needless work still saves time then.
-        self._is_dense = features.size >= DENSE_PAIRS * n_classes * matrix.shape[1]
-
-    def take(self, positions):
-        """Return some of the pairs."""
-        return Pairs(self.matrix, self.features[positions], self.classes[positions], self.n_classes)
-
-    def predict(self, step, shift):
-        """Return ``X step + shift``, stored by classes."""
-        if self._is_dense:
-            coef = np.zeros((self.matrix.shape[1], self.n_classes), step.dtype)
-            coef[self.features, self.classes] = step
-            return AllColumns(self.matrix, self.n_classes).predict(coef.ravel(), shift)
-        change = np.empty((self.matrix.shape[0], self.n_classes), step.dtype, order="F")
-        change[...] = shift
-        self._kernel("predict", self.features, self.classes, step, change)
-        return change
-
-    def correlate(self, derivatives):
-        """Return ``X' derivatives`` of each pair."""
-        if self._is_dense:
-            product = AllColumns(self.matrix, self.n_classes).correlate(derivatives)
-            return product.reshape(-1, self.n_classes)[self.features, self.classes]
-        out = np.empty(self.features.size, derivatives.dtype)
-        self._kernel("correlate", self.features, self.classes, derivatives, out)
-        return out
-
-    def weighted_squares(self, curvature):
-        """Return ``sum_i X_ij^2 curvature_i`` of each pair."""
-        out = np.empty(self.features.size, curvature.dtype)
-        self._kernel("weighted_squares", self.features, self.classes, curvature, out)
-        return out
-
-    def epoch(self, *arguments):
-        """Run an epoch of coordinate descent on the model; see the kernels."""
-        return self._kernel("epoch", self.features, self.classes, *arguments)
-
-    def sum_outputs(self, values):
-        """Sum over the pairs of each class."""
-        return np.bincount(self.classes, values, self.n_classes).astype(values.dtype, copy=False)
-
-    def spread(self, outputs):
-        """Return for each pair the value of its class."""
-        return outputs[self.classes]
-
-    def products_a_factor(self):
-        """Return how many products of the Hessian cost as much as its factorisation.
-
-        Forming and factorising it takes m s^2 + s^3/3 flops for m samples and s pairs, at
-        the speed of matrix products. Where it does not fit into memory, they are many.
-        """
-        m, s = self.matrix.shape[0], self.features.size
-        stored, formed = m * s, m * s**2
-        if sparse.issparse(self.matrix):
-            stored = int(np.diff(self.matrix.indptr)[self.features].sum())
-            formed = FACTOR_SPEED * stored * (1 + stored // m)  # of sparse matrices
-        if s > LARGEST_FACTOR or stored > LARGEST_BLOCK:
-            return MAX_PRODUCTS
-        product = 4 * stored + 8 * m * self.n_classes
-        return min(MAX_PRODUCTS, 5 + int((formed + s**3 / 3) / (FACTOR_SPEED * product)))
-
-    def hessian(self, parent):
-        """Return the Hessian of the loss, bordered by the intercepts of all classes but one.
-
-        The same shift of all intercepts changes nothing; the last one is kept.
-        """
-        roots = np.sqrt(parent.shares)[:, None] * parent.probabilities
-        columns = self.matrix[:, self.features]
-        if sparse.issparse(columns):
-            owners = np.repeat(self.classes, np.diff(columns.indptr))
-            spread = sparse.csc_array(
-                (columns.data * roots[columns.indices, owners], columns.indices, columns.indptr),
-                columns.shape,
-            )
-            product = (spread.T @ spread).toarray()
-        else:
-            spread = columns * roots[:, self.classes]
-            product = spread.T @ spread
-        size, n_free = self.features.size, (self.n_classes - 1) * parent.fit_intercept
-        hessian = np.empty((size + n_free, size + n_free), self.matrix.dtype, order="F")
-        hessian[:size, :size] = -product
-        hessian[size:, :size] = -(spread.T @ roots[:, :n_free]).T
-        hessian[size:, size:] = -roots[:, :n_free].T @ roots[:, :n_free]
-        for c in range(self.n_classes):
-            first, last = np.searchsorted(self.classes, [c, c + 1])
-            own, weighted = columns[:, first:last], parent.weighted[:, c]
-            if sparse.issparse(own):
-                block = (own.T @ (sparse.diags_array(weighted) @ own)).toarray()
-            else:
-                block = own.T @ (weighted[:, None] * own)
-            hessian[first:last, first:last] += block
-            if c < n_free:
-                hessian[size + c, first:last] += own.T @ weighted
-                hessian[size + c, size + c] += weighted.sum()
-        hessian[:size, size:] = hessian[size:, :size].T
-        return hessian
-
-    def _kernel(self, name, *arguments):
-        return getattr(kernels, f"{self._kind}_{name}")(*self._arrays, *arguments)
-
-
 def _softmax(predictions, rows, y):
     own = predictions[rows, y]
     powers = predictions - own[:, None]
@@ -452,26 +355,6 @@ def _softmax(predictions, rows, y):
     powers[rows, y] = label
     powers /= total[:, None]
     return losses, powers, others / total
-
-
-def solve_directly(parent, pairs, ridge, gradient, totals):
-    """Return the Newton steps of coefficients and intercepts; None if no damping helps."""
-    hessian, size = pairs.hessian(parent), gradient.size
-    diagonal = np.diagonal(hessian).copy()
-    diagonal[:size] += ridge
-    sides = -np.concatenate([gradient, totals[: len(hessian) - size]])
-    epsilon = np.finfo(hessian.dtype).eps
-    for damping in (1e2 * epsilon * len(hessian), np.sqrt(epsilon)):
-        hessian[np.diag_indices_from(hessian)] = (1 + damping) * diagonal
-        try:
-            factor = linalg.cho_factor(hessian, lower=True, check_finite=False)
-        except linalg.LinAlgError:
-            continue
-        solution = linalg.cho_solve(factor, sides, check_finite=False)
-        shift = np.zeros_like(totals)
-        shift[: len(hessian) - size] = solution[size:]
-        return solution[:size], shift
-    return None
 
 
 def _balanced(slopes, y, shares):

@@ -51,7 +51,7 @@ class RestrictedLoss:
         """Return the step of the intercept that goes with ``_predict(step, shift)``."""
         return shift
 
-    def _move(self, step, shift):
+    def _move(self, step, shift, max_halvings=MAX_HALVINGS):
         """Search along the step for a sufficient decrease; tell whether there was one."""
         parent, x = self.parent, self.x
         change = self._predict(step, shift)
@@ -61,7 +61,7 @@ class RestrictedLoss:
         if not slope < rounding:
             return False
         length = 1.0
-        for _ in range(MAX_HALVINGS):
+        for _ in range(1 + max_halvings):
             predictions = parent.predictions + length * change
             trial = x + length * step
             value = parent.loss_value(predictions) + penalty_value(self.table, trial)

@@ -25,6 +25,7 @@ from sparseopt.optimize._restricted_loss import RestrictedLoss
 MAX_PRODUCTS = 500
 LARGEST_SPECTRUM = 2000  # features
 LARGEST_FRACTION = 0.3  # of the residual, that a direction leaves
+LARGEST_GROWTH = 1e8  # of the squared residual; more is rounding in a singular matrix
 LEAST_RIDGE = 1e-8  # of the diagonal of S, in its eigenvalue problem
 
 
@@ -74,28 +75,31 @@ def newton_direction(
     return step, shift - columns.sum_outputs(means * step), n_products
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def conjugate_gradients(multiply, rhs, precondition, fraction, max_products):
     """Solve until the residual is ``fraction`` of the right-hand side, preconditioned.
 
     Returns the solution and the number of products. Without a penalty the matrix may be
-    singular; directions without curvature end the run.
+    singular; directions without curvature end the run, and so does a residual that explodes.
     """
     x, residual = np.zeros_like(rhs), rhs.copy()
     scaled = precondition(residual)
     direction = scaled.copy()
-    start = energy = float(residual @ scaled)
+    start = energy = size = float(residual @ scaled)  # size: of the direction, in that metric
+    least = np.finfo(rhs.dtype).eps
     for count in range(max_products):
-        if not energy > fraction**2 * start:
+        if not fraction**2 * start < energy <= LARGEST_GROWTH * start:
             return x, count
         image = multiply(direction)
         curvature = float(direction @ image)
         if not curvature > 0:
             return (x if count else direction), count + 1
-        length = energy / curvature
+        length = energy / max(curvature, least * size)
         x += length * direction
         residual -= length * image
         scaled = precondition(residual)
         before, energy = energy, float(residual @ scaled)
+        size = energy + (energy / before) ** 2 * size
         direction *= energy / before
         direction += scaled
     return x, max_products

@@ -20,7 +20,8 @@ from sparseopt.optimize import (
 )
 from sparseopt.optimize._class_shifts import best_shifts
 from sparseopt.optimize._kernels import multinomial as kernels
-from sparseopt.optimize._multinomial import Pairs, PenalizedMultinomial, solve_directly
+from sparseopt.optimize._multinomial import PenalizedMultinomial
+from sparseopt.optimize._pairs import Pairs, solve_directly
 from sparseopt.optimize._truncated_newton import AllColumns, Spectrum, newton_direction
 
 LOSS = MultinomialLoss()
@@ -319,6 +320,23 @@ def test_features_of_unequal_scale_that_have_every_class(solve, l1_ratio):
     coef = result.x.reshape(30, 3)
     if l1_ratio == 1:  # one class of every feature is at zero: a shift would pay otherwise
         assert np.all(np.min(np.abs(coef), axis=1) == 0)
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+@pytest.mark.parametrize("seed", [0, 4])
+def test_features_that_replace_each_other_take_few_working_sets(as_sparse, seed):
+    rng = np.random.default_rng(seed)
+    rates = np.exp(rng.standard_normal(200)) * np.r_[np.full(20, 3.0), np.full(180, 0.1)]
+    X = rng.poisson(rates, (100, 200)) * np.exp(2 * rng.standard_normal(200))
+    X = np.hstack([X, X @ rng.integers(0, 2, (200, 40))])  # sums of the others
+    y = rng.integers(0, 4, 100)
+    penalty = L1(strength(X, y, 1e-3))
+    design = sparse.csc_array(X) if as_sparse else X
+    options = {"loss": LOSS, "fit_intercept": True, "tol": 1e-7, "max_iter": 60}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = coordinate_descent(design, y, penalty, **options)
+    assert violation(X, y, penalty, result) <= 2e-7 * strength(X, y, 1.0)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
