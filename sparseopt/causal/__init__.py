@@ -1,7 +1,8 @@
 """Learning linear causal graphs from observations, and comparing graphs."""
 
-from sparseopt.causal._colide import CoLiDE, StandardizedDataWarning
+from sparseopt.causal._colide import CoLiDE
 from sparseopt.causal._graphs import is_acyclic, threshold_to_dag, topological_order
+from sparseopt.causal._linear_sem import StandardizedDataWarning
 from sparseopt.causal._metrics import dag_metrics, dag_to_cpdag, shd, shd_cpdag, sid
 from sparseopt.causal._sort_regress import SortRegress
 from sparseopt.causal._sortability import r2_sortability, varsortability

@@ -8,6 +8,7 @@ A DAG has det(I - W) = 1, so that the likelihood of the model is that of its noi
 import copy
 import importlib
 import numbers
+import warnings
 
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
@@ -24,6 +25,27 @@ NOISE = {
     "laplace": lambda random, size: random.laplace(0.0, np.sqrt(0.5), size),
 }
 STANDARDISED = 1e-3  # relative spread of the standard deviations below which data look z-scored
+
+
+class StandardizedDataWarning(UserWarning):
+    """All columns have the same standard deviation, as after z-scoring.
+
+    Equal noise variances show in the scales of the variables: standardising deletes what the
+    method goes by, and the graph that it finds is then hardly better than an empty one.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sparseopt.causal import SortRegress, StandardizedDataWarning
+    >>> from sparseopt.datasets import make_linear_sem
+    >>> X = make_linear_sem(random_state=0).X
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", StandardizedDataWarning)  # refuse such data
+    ...     SortRegress().fit(X / X.std(axis=0))
+    Traceback (most recent call last):
+        ...
+    sparseopt.causal._linear_sem.StandardizedDataWarning: All columns of X have the same ...
+    """
 
 
 class Moments:
@@ -61,6 +83,16 @@ class Moments:
         """Tell whether all standard deviations are equal, as after z-scoring."""
         scales = np.sqrt(np.diagonal(self.covariance))
         return bool(np.ptp(scales) <= STANDARDISED * scales.max())
+
+    def warn_if_standardised(self, stacklevel):
+        """Warn that a method that goes by scales can learn nothing, if it looks so."""
+        if self.look_standardised():
+            warnings.warn(
+                "All columns of X have the same standard deviation, as after standardising. "
+                "The method goes by differences of scale: fit it to data in their own units.",
+                StandardizedDataWarning,
+                stacklevel=stacklevel + 1,
+            )
 
 
 class LinearSEMMixin(OneToOneFeatureMixin, TransformerMixin):

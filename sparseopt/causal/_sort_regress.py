@@ -9,9 +9,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sparseopt._core import fitting
-from sparseopt.causal._colide import StandardizedDataWarning
 from sparseopt.causal._graphs import threshold_to_dag
-from sparseopt.causal._linear_sem import LinearSEMMixin, Moments, residual_variances
+from sparseopt.causal._linear_sem import (
+    LinearSEMMixin,
+    Moments,
+    StandardizedDataWarning,
+    residual_variances,
+)
 from sparseopt.causal._order_regression import regress_along_order
 from sparseopt.causal._sortability import DEPENDENT, explained_shares, factor_correlations
 

@@ -1,9 +1,9 @@
 """Points to start CoLiDE from: its problem is not convex, and cheap starts find better minima.
 
-The first start is zero, followed along the whole path. The second is least squares along the
-order that takes next the variable of least conditional variance [1], which is consistent for equal
-variances; it is a DAG already, so that the last stage of the path is enough. Further starts
-take that order from bootstrapped covariances.
+One start is zero, followed along the whole path. Another is least squares along the order that
+takes next the variable of least conditional variance [1], which is consistent for equal variances;
+it is a DAG already, so that the last stage of the path is enough. Further starts take that order
+from bootstrapped covariances.
 
 [1] Chen, Drton, Wang (2019). On causal discovery with an equal variance assumption.
 Biometrika 106, 973-980.
@@ -25,13 +25,16 @@ class Start(NamedTuple):
     s: tuple
 
 
-def starting_points(problem, n_init, *, mu, s, required, n_samples, random_state=None):
-    """Yield ``n_init`` starts."""
-    yield Start(None, tuple(mu), tuple(s))
-    for number, seed in enumerate(spawn_seeds(random_state, n_init - 1)):
-        C = problem.C
-        if number > 0:
-            C = _bootstrap_covariance(C, n_samples, np.random.default_rng(seed))
+def starting_points(
+    problem, n_init, *, mu, s, required, n_samples, random_state=None, order_first=False
+):
+    """Yield ``n_init`` starts: zero and the order, in the order asked for, then others."""
+    random = [np.random.default_rng(seed) for seed in spawn_seeds(random_state, n_init)]
+    for number in range(n_init):
+        if number == (1 if order_first else 0):
+            yield Start(None, tuple(mu), tuple(s))
+            continue
+        C = problem.C if number < 2 else _bootstrap_covariance(problem.C, n_samples, random[number])
         order = conditional_variance_order(C, required)
         position = np.argsort(order)
         earlier = (position[:, None] < position[None, :]) & problem.allowed
