@@ -11,6 +11,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sparseopt.causal import CoLiDE, StandardizedDataWarning, is_acyclic, shd, shd_cpdag
+from sparseopt.causal._colide_prox import solve_prox
+from sparseopt.causal._problem import CoLiDEProblem
 from sparseopt.datasets import make_linear_sem
 
 DATA = Path(__file__).parents[1] / "data" / "causal"
@@ -100,6 +102,14 @@ def test_repeats_bit_by_bit_and_survives_copies(small):
         np.testing.assert_array_equal(other.weights_raw_, model.weights_raw_)
 
 
+def test_equal_variances_start_from_an_order_and_end_lower(small):
+    model = prox(tol=1e-4).fit(small.X)
+    assert len(model.n_iter_per_stage_) == 1
+    from_zero = solve_prox(CoLiDEProblem(np.cov(small.X.T, bias=True), True, 0.05), tol=1e-4)
+    assert len(from_zero.nit_per_stage) == 4
+    assert model.objective_ <= from_zero.fun + 1e-6 * abs(from_zero.fun)
+
+
 def test_more_starts_never_end_higher():
     for seed in range(3):
         data = make_linear_sem(n_features=20, edges_per_node=4, random_state=seed)
@@ -134,7 +144,7 @@ def test_order_search_polishes_unequal_variances():
 
 
 def test_warm_start_runs_the_last_stage_only(small):
-    model = prox(warm_start=True).fit(small.X)
+    model = prox(variance="non_equal", warm_start=True).fit(small.X)
     first = model.weights_raw_.copy()
     assert len(model.n_iter_per_stage_) == 4
     model.fit(small.X)
