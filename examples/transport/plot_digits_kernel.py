@@ -49,7 +49,7 @@ print(scores, transport.best_params_)
 
 # %%
 # The Gaussian kernel compares pixel by pixel, and takes a digit that has moved for another one. On
-# digits that are centred, as they come, it is as good as transport and faster.
+# digits that are centred, as they come, it is the better kernel, and faster.
 
 six, other = images[labels == 6][0], images[labels == 5][0]
 shown = np.array([place(six, 0, 0), place(six, 1, 0), place(six, 1, 1), place(other, 0, 0)])

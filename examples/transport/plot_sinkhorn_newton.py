@@ -27,7 +27,8 @@ print(newton)
 print(sweeps)
 
 # %%
-# The error falls by a constant factor with each sweep, and ever faster with the Newton steps.
+# The error falls by a constant factor with each sweep in the end, and ever faster with the Newton
+# steps.
 # The right plot shows how few entries of the plan make up their systems.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
@@ -36,7 +37,7 @@ for result, name in ((sweeps, "Sinkhorn"), (newton, "Sinkhorn-Newton-Sparse")):
     iterations = history["n_sweeps"] + history["n_newton"]
     left.loglog(iterations, history["certificate"], label=name, lw=2)
 left.axvline(20, color="grey", ls=":")
-left.annotate("Newton steps begin", (21, 1e-9), color="grey")
+left.annotate("Newton steps begin", (18, 1e-9), color="grey", ha="right")
 left.set(xlabel="sweeps and Newton steps", ylabel="marginal error")
 left.legend(loc="upper right")
 steps = newton.history["n_newton"] > 0
