@@ -100,8 +100,9 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
         of the DAG.
     refine : {"order"}, optional
         Polish the graph by moving variables to better places in its order, with the parents
-        that the Bayesian information criterion chooses. The weights are least-squares weights
-        then.
+        that the extended Bayesian information criterion chooses (each edge costs
+        :math:`\tfrac12 \log n + \log d`). The weights are least-squares weights then, and
+        no threshold is applied to them.
     refit : {"ols"}, optional
         Compute the weights of the edges by least squares, without the penalty's bias.
     warm_start : bool, default=False
@@ -473,9 +474,10 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
         if self.refine == "order":
             found = search_order(
                 C,
-                max(int(moments.n_samples), 2),
+                max(round(moments.n_samples), 2),
                 order_edges(edges),
                 equal_variance=self.variance == "equal",
+                penalty=0.5 * np.log(max(moments.n_samples, 2)) + np.log(len(C)),
                 forbidden=~knowledge.allowed,
                 required=knowledge.required,
             )
