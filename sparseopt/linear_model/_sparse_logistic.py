@@ -11,19 +11,27 @@ labels y = -1 and +1; with more, B (n_classes, n_features) and f(y, z) = log sum
 :func:`sparseopt.optimize.block_coordinate_descent`.
 """
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from sparseopt._core import FitReporter, check_penalty_weights, fitting
+from sparseopt._core import (
+    FitReporter,
+    Status,
+    check_penalty_weights,
+    describe_end,
+    fitting,
+)
 from sparseopt.optimize._block_coordinate_descent import block_coordinate_descent, pose
 from sparseopt.optimize._losses import LogisticLoss, MultinomialLoss
 from sparseopt.optimize._multinomial import PenalizedMultinomial
@@ -393,6 +401,13 @@ def _solve_by_blocks(problem, penalty, *, max_iter, tol, callback):
     result.x, result.intercept = problem.x, problem.intercept
     result.dual_gap = problem.dual_gap()
     result.kkt = problem.violation
+    reached = problem.violation / problem.unit
+    if result.success and reached > tol:  # rounding: the blocks see another residual
+        message = describe_end(
+            Status.STALLED, "Block coordinate descent", "relative violation of the optimality "
+            "conditions", reached, tol, result.nit, "Centre and scale the columns of X.",
+        )  # fmt: skip
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
     return result
 
 

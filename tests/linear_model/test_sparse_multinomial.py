@@ -258,3 +258,12 @@ def test_a_class_may_be_missing_from_a_test_fold_but_not_from_a_training_part():
     order = np.argsort(y)
     with pytest.raises(ValueError, match=r"training part of each fold must .* none for \['cat'\]"):
         SparseLogisticRegressionCV(alphas=[0.1], cv=KFold(3)).fit(X[order], NAMES[np.sort(y)])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_blocks_say_so_where_rounding_hides_their_violation(classes):
+    X, y, _ = make_problem()
+    y = np.minimum(y, classes - 1)
+    with pytest.warns(ConvergenceWarning, match=r"no step improves on that.*Centre and scale"):
+        model = SparseLogisticRegression(0.02, solver="bcd").fit(X + 1e6, y)
+    assert model.kkt_ > SparseLogisticRegression(0.02, solver="bcd").fit(X, y).kkt_
