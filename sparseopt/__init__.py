@@ -8,6 +8,7 @@ Sub-packages are loaded on first use, so that ``import sparseopt`` stays cheap:
 - :mod:`sparseopt.transport`: entropic optimal transport;
 - :mod:`sparseopt.causal`: causal graphs of linear models;
 - :mod:`sparseopt.optimize`: losses, penalties and the solvers that combine them;
+- :mod:`sparseopt.plotting`: drawings of graphs;
 - :mod:`sparseopt.datasets`: the published experiments' data generators;
 - :mod:`sparseopt.testing`: the checks that every estimator passes.
 """
@@ -21,6 +22,7 @@ _SUBPACKAGES = (
     "datasets",
     "linear_model",
     "optimize",
+    "plotting",
     "preprocessing",
     "semi_supervised",
     "testing",
