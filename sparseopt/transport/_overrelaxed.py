@@ -17,9 +17,10 @@ from sparseopt._core import Progress
 from sparseopt.transport._kernels import overrelaxed as kernels
 from sparseopt.transport._problem import for_row_blocks
 
+FIRST_FACTOR, SHARP = 1.35, 500.0  # omega before its choice, if the range exceeds so many eps
 LARGEST_FACTOR = 1e100
 LARGEST_SINGLE_FACTOR = 1e12
-SINGLE_ERROR = 1e-5  # down to which plans are stored in single precision
+SINGLE_ERROR = 3e-5  # down to which plans are stored in single precision
 
 
 class Overrelaxed:
@@ -27,7 +28,9 @@ class Overrelaxed:
 
     def __init__(self, dual):
         self.dual = dual
-        self.state = np.array([1.0, np.inf, 0.0])  # of :func:`kernels.adapt`
+        smallest, largest, _ = dual.cost.statistics
+        first = FIRST_FACTOR if largest - smallest > SHARP * dual.eps else 1.0
+        self.state = np.array([first, np.inf, 0.0, 0.0])  # of :func:`kernels.adapt`
         self.n_sweeps = 0
 
     @property
@@ -88,7 +91,7 @@ class OverrelaxedScaling(Overrelaxed):
         dual = self.dual
         bound = LARGEST_SINGLE_FACTOR if self.single else LARGEST_FACTOR
         goal = max(self.tol, SINGLE_ERROR) if self.single else self.tol
-        before = self.point
+        before, state_before = self.point, self.state.copy()
         done, error, extreme = kernels.relax_plan(
             self.stored, dual.a, dual.b, self.u, self.v, self.column_sums, self.state, goal,
             bound, sweeps,
@@ -97,8 +100,9 @@ class OverrelaxedScaling(Overrelaxed):
         with np.errstate(invalid="ignore", divide="ignore"):
             x = self.base.x + dual.eps * np.log(self.u.astype(float))
             y = self.base.y + dual.eps * np.log(self.v.astype(float))
-        if not np.isfinite(y).all():  # a column vanished in single precision
-            self.single, self.state[0] = False, 1.0
+        if not np.isfinite(y).all():
+            if self.single:  # a column vanished for lack of precision, not by the factor
+                self.single, self.state = False, state_before
             self._rebuild(before.y)
         elif extreme or (self.single and error <= SINGLE_ERROR):
             self.single = self.single and error > SINGLE_ERROR
@@ -132,7 +136,7 @@ class OverrelaxedEntries(Overrelaxed):
         """Run some sweeps, and choose entries anew where the potentials outgrew them."""
         dual, before = self.dual, self.point
         while sweeps > 0:
-            block = min(kernels.block_length(self.state), sweeps)
+            block = kernels.next_block(self.state, dual.tol, sweeps)
             sweeps -= block
             self.n_sweeps += block
             _, extreme = kernels.relax_entries(
@@ -140,8 +144,7 @@ class OverrelaxedEntries(Overrelaxed):
                 LARGEST_FACTOR, block,
             )  # fmt: skip
             if extreme and not (np.isfinite(self.u).all() and np.isfinite(self.v).all()):
-                self.state[0] = 1.0  # a column without entries
-                self._rebuild(dual.balance_columns(before))
+                self._rebuild(dual.balance_columns(before))  # a column had no entries
                 break
             x = self.base.x + dual.eps * np.log(self.u)
             y = self.base.y + dual.eps * np.log(self.v)
@@ -163,21 +166,24 @@ class OverrelaxedStream(Overrelaxed):
         The objective.
     y : ndarray of shape (m,)
         Start.
+    tol : float
+        Error at which sweeps end.
     """
 
-    def __init__(self, dual, y):
+    def __init__(self, dual, y, tol):
         super().__init__(dual)
+        self.tol = tol
         self.point = dual.evaluate(y)
 
     def step(self, state=None, sweeps=kernels.BLOCK):
         """Run some sweeps, in blocks whose last one makes the rows exact."""
         while sweeps > 0:
-            length = kernels.block_length(self.state)
-            block = min(length, sweeps)
+            block = kernels.next_block(self.state, self.tol, sweeps)
             self._run(block)
+            kernels.adapt(self.state, self.point.error, block)
+            if self.point.error <= self.tol:
+                break
             sweeps -= block
-            if block == length:
-                kernels.adapt(self.state, self.point.error)
         return self.progress()
 
     def _run(self, block):

@@ -181,7 +181,9 @@ class TransportSteps:
             return kind(self.dual, y, self.plan, self._stage_tol())
         # Where Newton's steps do not fit into memory, sweeps have to do.
         relaxes = relaxes or (newton_like and not self.plan.size)
-        return (OverrelaxedStream if relaxes else LogSweeps)(self.dual, y)
+        if relaxes:
+            return OverrelaxedStream(self.dual, y, self._stage_tol())
+        return LogSweeps(self.dual, y)
 
     def _entries(self, y):
         """Return the dual of the entries that matter at y, or None if they are too many."""

@@ -77,24 +77,38 @@ def test_powers_near_one_and_far_from_it():
 
 @pytest.mark.parametrize("rate", [0.3, 0.9, 0.99])
 def test_the_factor_is_the_best_for_the_rate_of_plain_sweeps(rate):
-    state = np.array([1.0, np.inf, 0.0])
-    kernels.adapt(state, 1.0)
+    state = np.array([1.0, np.inf, 0.0, 0.0])
+    kernels.adapt(state, 1.0, SHORT_BLOCK)
     assert state[0] == 1.0
-    kernels.adapt(state, rate**SHORT_BLOCK)
+    kernels.adapt(state, rate**SHORT_BLOCK, SHORT_BLOCK)
     best = 2 / (1 + np.sqrt(1 - rate))
     np.testing.assert_allclose(state[0], best)
     # A smaller factor has the larger root of (r + w - 1)^2 = rate r w^2 as its rate.
     w = 1 + 0.5 * (best - 1)
     slow = max(np.roots([1.0, 2 * (w - 1) - rate * w**2, (w - 1) ** 2]))
-    state[:] = w, 1.0, 3
-    kernels.adapt(state, slow**BLOCK)
+    state[:] = w, 1.0, 0.5, 3
+    kernels.adapt(state, slow**BLOCK, BLOCK)
     np.testing.assert_allclose(state[0], best)
-    state[:] = best, 1.0, 3
-    kernels.adapt(state, (best - 1) ** BLOCK)
+    state[:] = best, 1.0, 0.5, 3
+    kernels.adapt(state, (best - 1) ** BLOCK, BLOCK)
     np.testing.assert_allclose(state[0], 1 + 0.97 * (best - 1))
-    state[:] = best, 1.0, 3
-    kernels.adapt(state, 1.5)
-    np.testing.assert_allclose(state, [1.0, 1.5, 4])
+    state[:] = best, 1.0, 0.5, 3
+    kernels.adapt(state, 1.5, BLOCK)
+    np.testing.assert_allclose(state, [1.0, 1.5, 1.5 ** (1 / BLOCK), 4])
+    state[:] = best, 1.0, rate, 3
+    kernels.adapt(state, 0.1, BLOCK - 1)  # not a whole block: it only tells the error
+    np.testing.assert_array_equal(state, [best, 0.1, rate, 3])
+
+
+def test_the_last_block_is_as_long_as_it_has_to_be():
+    state = np.array([1.5, np.inf, 0.0, 0.0])
+    assert kernels.next_block(state, 1e-8, 100) == SHORT_BLOCK
+    assert kernels.next_block(state, 1e-8, 3) == 3
+    state[:] = 1.5, 1e-7, 0.5, 3
+    assert kernels.next_block(state, 1e-8, 100) == 4  # 0.5**4 < 0.1 < 0.5**3
+    assert kernels.next_block(state, 0.9e-7, 100) == 2
+    assert kernels.next_block(state, 1e-12, 100) == BLOCK
+    assert kernels.next_block(state, 1e-6, 100) == BLOCK
 
 
 @pytest.mark.parametrize("kind", ["single", "double", "entries", "stream"])
@@ -106,7 +120,7 @@ def test_sweeps_against_numpy(kind):
     if kind == "entries":
         sweeper = OverrelaxedEntries(TruncatedDual(cost, a, b, eps, y, 1e-12), y)
     elif kind == "stream":
-        sweeper = OverrelaxedStream(SemiDual(cost, a, b, eps), y)
+        sweeper = OverrelaxedStream(SemiDual(cost, a, b, eps), y, 1e-14)
     else:
         sweeper = OverrelaxedScaling(SemiDual(cost, a, b, eps), y, np.empty(C.shape), 1e-14)
         if kind == "double":

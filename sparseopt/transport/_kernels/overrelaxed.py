@@ -34,7 +34,7 @@ SLOWEST = 0.9999  # rate of plain sweeps that omega is chosen for at most
 OVERSHOT = 1.02  # rate over omega - 1 below which omega is as large as it may be, or larger
 SHRINK = 0.97  # of omega - 1 in that case
 SMALL = 0.05  # distance from one where a few terms give a power
-OMEGA, PREVIOUS, BLOCKS = 0, 1, 2  # places in ``state``: the factor, the last error, a count
+OMEGA, ERROR, RATE, BLOCKS = range(4)  # places in ``state``: the last three of the last block
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -54,21 +54,40 @@ def relaxed_power(ratio, omega):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def block_length(state):
-    """Return the number of sweeps in the next block."""
+    """Return the number of sweeps in a whole block."""
     return SHORT_BLOCK if state[BLOCKS] < SHORT_BLOCKS else BLOCK
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def adapt(state, error):
-    """Choose omega for the next block, given the error after this one.
+def next_block(state, tol, limit):
+    """Return the number of sweeps in the next block, fewer than usual if the end is near."""
+    error, rate = state[ERROR], state[RATE]
+    length = block_length(state)
+    if tol < error < np.inf and 0.0 < rate < 1.0:
+        left = math.log(tol / error) / math.log(rate)
+        length = max(2, int(min(float(length), math.ceil(left))))
+    return min(length, limit)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def adapt(state, error, sweeps):
+    """Choose omega for the next block, given the sweeps in this one and the error after it.
 
     With the rate r of relaxed sweeps, that of plain ones is (r + omega - 1)^2 / (r omega^2),
     and the best factor for it 2 / (1 + sqrt(1 - it)). Beyond the best factor the rate is
     omega - 1 whatever the problem, so that omega is then lowered until it tells again.
+    Blocks that are not whole tell nothing.
     """
-    omega, previous = state[OMEGA], state[PREVIOUS]
+    omega, previous = state[OMEGA], state[ERROR]
+    state[ERROR] = error
+    if not error < np.inf:  # a factor overflowed: begin anew
+        state[OMEGA], state[ERROR] = 1.0, np.inf
+        return
+    if sweeps < block_length(state):
+        return
     if previous < np.inf and error > 0.0:
-        rate = (error / previous) ** (1.0 / block_length(state))
+        rate = (error / previous) ** (1.0 / sweeps)
+        state[RATE] = rate
         if rate >= 1.0:
             omega = 1.0
         elif rate <= OVERSHOT * (omega - 1.0):
@@ -76,7 +95,7 @@ def adapt(state, error):
         else:
             plain = (rate + omega - 1.0) ** 2 / (rate * omega**2)
             omega = 2.0 / (1.0 + math.sqrt(1.0 - min(plain, SLOWEST)))
-    state[OMEGA], state[PREVIOUS] = omega, error
+    state[OMEGA] = omega
     state[BLOCKS] += 1
 
 
@@ -160,19 +179,16 @@ def relax_plan(plan, a, b, u, v, column_sums, state, tol, bound, sweeps):
     """
     done, error = 0, np.inf
     while done < sweeps:
-        length = block_length(state)
-        block = min(length, sweeps - done)
-        omega = state[OMEGA]
+        block, omega = next_block(state, tol, sweeps - done), state[OMEGA]
         for sweep in range(block):
             _relax_columns(b, column_sums, omega, v)
             exact = sweep == block - 1
             _sweep_plan(plan, a, v, 1.0 if exact else omega, u, column_sums)
         done += block
         error = _column_error(b, column_sums, v)
+        adapt(state, error, block)
         if _extreme(u, v, bound):
             return done, error, True
-        if block == length:
-            adapt(state, error)
         if error < tol:
             break
     return done, error, False
@@ -205,8 +221,7 @@ def relax_entries(indptr, indices, values, a, b, u, v, column_sums, state, bound
         exact = sweep == sweeps - 1
         _sweep_entries(indptr, indices, values, a, v, 1.0 if exact else omega, u, column_sums)
     error = _column_error(b, column_sums, v)
-    if sweeps == block_length(state):
-        adapt(state, error)
+    adapt(state, error, sweeps)
     return error, _extreme(u, v, bound)
 
 
