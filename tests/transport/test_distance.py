@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 from scipy.optimize import linprog
 from scipy.spatial.distance import cdist
+from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt.transport import _distance, _problem, wasserstein_distance
+from sparseopt.transport import _distance, _exact, _problem, wasserstein_distance
 from sparseopt.transport._exact import exact_bounds
 from sparseopt.transport._problem import Cost
 
@@ -91,6 +92,16 @@ def test_no_costs_are_computed_on_the_line(monkeypatch):
     )
 
 
+def test_rounded_masses_on_the_line():
+    x, y = np.arange(4.0), np.arange(4.0) + 1
+    a, b = np.full(4, 0.25), np.array([0.25, 0.25, 0.5, 1e-18])
+    exact = _distance._quantile_cost(x, y, a, b, 1)
+    for factor in (1 - 1e-12, 1 + 1e-12):  # cumulative sums that end apart
+        np.testing.assert_allclose(
+            _distance._quantile_cost(x, y, a, b * factor, 1), exact, rtol=1e-10
+        )
+
+
 # -- more dimensions ---------------------------------------------------------------------
 
 
@@ -108,6 +119,74 @@ def test_assignment_equals_the_linear_program():
     upper, lower = exact_bounds(C, uniform, uniform, tol=1e-9)
     distance = wasserstein_distance(X, Y)
     np.testing.assert_allclose([upper, lower], distance**2, rtol=1e-9)
+
+
+def test_assignment_of_another_mass():
+    X, Y, _, _ = _clouds(12, 12)
+    mass = np.full(12, 0.25)
+    np.testing.assert_allclose(
+        wasserstein_distance(X, Y, mass, mass), 3**0.5 * wasserstein_distance(X, Y), rtol=1e-12
+    )
+
+
+def test_bounds_of_a_program_that_double_precision_cannot_solve():
+    # Half of the mass is far away, where it need not move: costs differ by 16 digits.
+    X, Y, a, b = _clouds(8, 6, weighted=True)
+    far = np.array([[1e8, 0.0]])
+    masses = np.append(a / 2, 0.5), np.append(b / 2, 0.5)
+    with pytest.warns(ConvergenceWarning, match="the cost lies between"):
+        distance, gap = wasserstein_distance(
+            np.vstack([X, far]), np.vstack([Y, far]), *masses, return_gap=True
+        )
+    truth = wasserstein_distance(X, Y, a, b) * 0.5**0.5
+    assert 1e-3 < gap
+    assert distance - gap <= truth <= distance
+
+
+def test_dual_value_is_that_of_feasible_potentials():
+    X, Y, a, b = _clouds(12, 9, weighted=True)
+    C = cdist(X, Y)
+    optimum = _transport_program(C, a, b)
+    rng = np.random.default_rng(0)
+    for cost in (Cost(C), Cost(None, X, Y, "euclidean")):
+        f, g = rng.standard_normal(12), rng.standard_normal(9)
+        value, violating = _exact._check_potentials(cost, a, b, f, g)
+        assert value <= optimum
+        np.testing.assert_allclose(value, a @ (C - g).min(axis=1) + b @ g)
+        rows, columns = np.divmod(violating, 9)
+        np.testing.assert_array_equal(columns[:12], (C - g).argmin(axis=1))
+        np.testing.assert_array_equal(rows[12:], (C - f[:, None]).argmin(axis=0))
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.999, 1.0, 1.5])
+def test_plan_of_the_program_is_made_feasible(monkeypatch, factor):
+    X, Y, a, b = _clouds(12, 9, weighted=True)
+    C = cdist(X, Y)
+    solve = _exact.linprog
+
+    def inexact(*arguments, **options):
+        solution = solve(*arguments, **options)
+        solution.x = solution.x * factor
+        return solution
+
+    monkeypatch.setattr(_exact, "linprog", inexact)
+    upper, _, _ = _exact._restricted_program(Cost(C), a, b, np.arange(C.size))
+    optimum = _transport_program(C, a, b)
+    if factor >= 1:  # too much is cut off, too little is moved at the largest cost
+        np.testing.assert_allclose(upper, optimum, rtol=1e-9)
+    else:
+        np.testing.assert_allclose(upper, factor * optimum + (1 - factor) * C.max(), rtol=1e-9)
+
+
+def test_first_candidates_allow_a_plan():
+    for seed in range(20):
+        _, _, a, b = _clouds(13, 7, seed=seed, weighted=True)
+        a[seed % 13] = 1e-17
+        a /= a.sum()
+        pairs = _exact._northwest_corner(a, b)
+        assert np.unique(pairs).size <= 19
+        solution = _exact._restricted_program(Cost(np.ones((13, 7))), a, b, pairs)
+        np.testing.assert_allclose(solution[0], a.sum(), rtol=1e-9)
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 7), (7, 1), (2, 3), (23, 17)])

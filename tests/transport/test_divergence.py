@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt.transport import sinkhorn, sinkhorn_divergence
+from sparseopt.transport import _divergence, sinkhorn, sinkhorn_divergence
 
 DATA = Path(__file__).parents[1] / "data" / "ot"
 METRICS = ["sqeuclidean", "euclidean", "cityblock"]
@@ -122,6 +122,22 @@ def test_other_metrics_and_scales():
     largest = np.max(np.sum((X[:, None] - Y) ** 2, axis=2))
     scaled = sinkhorn_divergence(X, Y, a, b, reg=0.1, reg_scale="max")
     np.testing.assert_allclose(scaled, sinkhorn_divergence(X, Y, a, b, reg=0.1 * largest))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_terms_of_a_cloud_with_itself_start_at_their_solution(metric, monkeypatch):
+    X, Y, a, b = _clouds(60, 50)
+    results = []
+
+    def recording(*arguments, **options):
+        results.append(sinkhorn(*arguments, **options))
+        return results[-1]
+
+    monkeypatch.setattr(_divergence, "sinkhorn", recording)
+    sinkhorn_divergence(X, Y, a, b, metric=metric, reg=0.05)
+    cross, *own = results
+    assert len(own) == 2
+    assert max(result.n_iter for result in own) <= 4 < cross.n_iter
 
 
 def test_single_precision_in_single_precision_out():

@@ -13,7 +13,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from sparseopt.transport import OTKernel, SinkhornTransport, pairwise_sinkhorn, wasserstein_distance
+from sparseopt.transport import (
+    OTKernel,
+    SinkhornTransport,
+    pairwise_sinkhorn,
+    sinkhorn_divergence,
+    wasserstein_distance,
+)
 
 DATA = Path(__file__).parents[1] / "data" / "ot"
 
@@ -155,6 +161,34 @@ def test_bad_input_of_transport_is_refused(parameters, arguments, message):
     X, _, _ = _domains()
     with pytest.raises(ValueError, match=message):
         SinkhornTransport(**parameters).fit(X, **arguments)
+
+
+def test_weights_of_the_target_count_without_a_target():
+    X, _, _ = _domains()
+    b = np.random.default_rng(0).dirichlet(np.ones(40))
+    plan = SinkhornTransport().fit(X, target_weight=b).coupling_
+    np.testing.assert_allclose(plan.sum(axis=0), b, atol=1e-9)
+    np.testing.assert_allclose(plan.sum(axis=1), 1 / 40, atol=1e-9)
+    plan = SinkhornTransport().fit(X, sample_weight=b).coupling_
+    np.testing.assert_allclose([plan.sum(axis=0), plan.sum(axis=1)], [b, b], atol=1e-9)
+
+
+def test_samples_without_weight_move_no_others_and_weights_enter_the_score():
+    X, _, Z = _domains()
+    a, b = np.ones(40), np.ones(40)
+    a[:10] = b[:15] = 0
+    Z[:15] *= 100
+    model = SinkhornTransport(out_of_sample="nearest").fit(
+        X, X_target=Z, sample_weight=a, target_weight=b
+    )
+    expected = SinkhornTransport(out_of_sample="nearest").fit(X[10:], X_target=Z[15:])
+    np.testing.assert_allclose(model.transform(X), expected.transform(X), rtol=1e-6)
+    np.testing.assert_allclose(model.score(X), expected.score(X), rtol=1e-6)
+    b[15:] = np.arange(25)
+    model.fit(X, X_target=Z, sample_weight=a, target_weight=b)
+    reg = 0.05 * np.max(np.sum((Z[16:, None] - Z[16:]) ** 2, axis=2))
+    divergence = sinkhorn_divergence(model.transform(X), Z, b=b / b.sum(), reg=reg)
+    np.testing.assert_allclose(model.score(X), -divergence, rtol=1e-9)
 
 
 def test_weights_of_any_size():

@@ -57,6 +57,10 @@ def test_optimality_and_certificate(reg, reg_m):
     np.testing.assert_allclose(P.sum(axis=0), b * np.exp(-g / rho[1]), rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(result.value, _objective(P, a, b, C, reg, rho), rtol=1e-9)
     np.testing.assert_allclose(result.value_linear, np.sum(P * C), rtol=1e-9)
+    entropy = np.sum(P * np.log(np.where(P > 0, P, 1)))
+    np.testing.assert_allclose(
+        result.value_entropy, result.value_linear + reg * entropy, rtol=1e-7, atol=1e-12
+    )
     np.testing.assert_allclose(result.kl, _kl(P, np.outer(a, b)), rtol=1e-7, atol=1e-12)
     assert sum(result.marginal_error) <= 2e-10
     assert result.gap() <= 1e-9 * max(1, abs(result.value))
@@ -187,7 +191,9 @@ def test_bins_without_mass_and_forbidden_pairs():
     assert not plan[5, 2:9].any()
     with np.errstate(divide="ignore"):
         balanced_row = -0.1 * logsumexp((result.g - C[3]) / 0.1 + np.log(b))
+        balanced_column = -0.1 * logsumexp((result.f - C[:, 0]) / 0.1 + np.log(a))
     np.testing.assert_allclose(result.f[3], balanced_row / 1.1, rtol=1e-9)
+    np.testing.assert_allclose(result.g[0], balanced_column / 1.1, rtol=1e-9)
     part = sinkhorn_unbalanced(a[a > 0], b[b > 0], C[a > 0][:, b > 0], reg=0.1, tol=1e-12)
     np.testing.assert_allclose(plan[a > 0][:, b > 0], part.plan(), atol=1e-12)
 
