@@ -397,7 +397,9 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
                 required=knowledge.required,
                 n_samples=moments.n_samples,
                 random_state=self.random_state,
-                order_first=self.solver == "prox" and problem.equal_variance,
+                order_first=self.solver == "prox"
+                and problem.equal_variance
+                and moments.n_samples > 2 * problem.order,  # else least squares runs wild
             )
         best, best_value = None, np.inf
         X, sample_weight = data
