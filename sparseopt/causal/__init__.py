@@ -1,6 +1,8 @@
 """Learning linear causal graphs from observations, and comparing graphs."""
 
 from sparseopt.causal._colide import CoLiDE
+from sparseopt.causal._colide_cv import CoLiDECV
+from sparseopt.causal._colide_path import colide_path
 from sparseopt.causal._graphs import is_acyclic, threshold_to_dag, topological_order
 from sparseopt.causal._linear_sem import StandardizedDataWarning
 from sparseopt.causal._metrics import dag_metrics, dag_to_cpdag, shd, shd_cpdag, sid
@@ -9,8 +11,10 @@ from sparseopt.causal._sortability import r2_sortability, varsortability
 
 __all__ = [
     "CoLiDE",
+    "CoLiDECV",
     "SortRegress",
     "StandardizedDataWarning",
+    "colide_path",
     "dag_metrics",
     "dag_to_cpdag",
     "is_acyclic",

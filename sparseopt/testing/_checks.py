@@ -72,6 +72,11 @@ def expected_failed_checks(estimator):
             "check_sample_weight_equivalence_on_dense_data": "the steps of Adam amplify rounding "
             "errors to the size of a step, and weighted sums round differently"
         }
+    if type(estimator).__name__ == "CoLiDECV":
+        return {
+            "check_sample_weight_equivalence_on_dense_data": "weighted sums round differently, so "
+            "that fits agree to their tolerance, which is coarser than the check's"
+        }
     return {}
 
 
