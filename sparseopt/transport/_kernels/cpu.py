@@ -124,29 +124,47 @@ def _largest_of_eight(row):
 
 
 @njit(cache=True, nogil=True)
+def _places_from(row, bound, indices, place):
+    """Write the indices where ``row`` reaches the bound, with room for the row; return the end.
+
+    Eight entries are passed over at once, or else written without a branch: the next one
+    overwrites what is not kept.
+    """
+    m = row.shape[0]
+    for begin in range(0, m - 7, 8):
+        part = row[begin : begin + 8]
+        if _largest_of_eight(part) >= bound:
+            for j in range(8):
+                indices[place] = begin + j
+                place += part[j] >= bound
+    for j in range(m - m % 8, m):
+        if row[j] >= bound:
+            indices[place] = j
+            place += 1
+    return place
+
+
+@njit(cache=True, nogil=True)
 def append_from(row, bound, payload, indices, values, place):
     """Append indices and payload where ``row`` reaches the bound, if all fit; return how many.
 
-    In the order of the row. Eight entries are passed over at once, or else written without a
-    branch: the next one overwrites what is not kept.
+    In the order of the row.
     """
-    number = _number_from(row, bound)
-    end = place + number
-    if end > indices.shape[0]:
-        return number
-    m, free = row.shape[0], place
-    for begin in range(0, m, 8):
-        part = row[begin : begin + 8]
-        if part.shape[0] == 8 and _largest_of_eight(part) < bound:
-            continue
-        for j in range(part.shape[0]):
-            if free == end:
-                break
-            indices[free] = begin + j
-            free += part[j] >= bound
+    m = row.shape[0]
+    if place + m <= indices.shape[0]:
+        end = _places_from(row, bound, indices, place)
+    else:
+        end = place + _number_from(row, bound)
+        if end > indices.shape[0]:
+            return end - place
+        free = place
+        for j in range(m):
+            if row[j] >= bound:
+                indices[free] = j
+                free += 1
     for k in range(place, end):
         values[k] = payload[np.uint32(indices[k])]
-    return number
+    return end - place
 
 
 @njit(cache=True, nogil=True)
