@@ -118,7 +118,8 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
         Weights before the cut.
     noise_variances_ : ndarray of shape (n_features,)
         Variances of the noise; all the same one for equal variances. Residual variances
-        of the DAG after ``refine`` or ``refit``.
+        of the DAG after ``refine`` or ``refit``. In float64 whatever the type of
+        ``X``, whose range squares may leave.
     noise_scale_ : ndarray of shape (n_features,)
         The standard deviations :math:`\sigma` that were estimated along with the weights.
     mean_ : ndarray of shape (n_features,)
@@ -482,6 +483,7 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
                 penalty=0.5 * np.log(max(moments.n_samples, 2)) + np.log(len(C)),
                 forbidden=~knowledge.allowed,
                 required=knowledge.required,
+                warn=not self._quiet,
             )
             dag, variances = found.adjacency, found.noise_variances
         elif self.refit == "ols":

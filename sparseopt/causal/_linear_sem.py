@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sparseopt._core import check_at_least_one
@@ -65,10 +65,13 @@ class Moments:
         n_samples = weights.sum()
         mean = weights @ X / n_samples
         centred = (X - mean) * np.sqrt(weights / n_samples)[:, None]
-        return cls(mean, centred.T @ centred, n_samples)
+        with np.errstate(over="ignore", invalid="ignore"):  # `check` refuses the result
+            return cls(mean, centred.T @ centred, n_samples)
 
     def check(self, names=None):
-        """Refuse columns without variance, by name."""
+        """Refuse columns without variance, by name, and covariances beyond double precision."""
+        if not np.all(np.isfinite(self.covariance)):
+            raise ValueError("The covariances of X overflow: divide X by a number first.")
         variances = np.diagonal(self.covariance)
         rounding = 10 * np.finfo(float).eps * np.abs(self.mean)
         constant = np.flatnonzero(~(np.sqrt(variances) > rounding))
@@ -119,12 +122,15 @@ class LinearSEMMixin(OneToOneFeatureMixin, TransformerMixin):
         return X, sample_weight
 
     def _set_model(self, adjacency, mean, noise_variances, *, dtype=np.float64):
-        """Store the model, in the floating type of the data."""
+        """Store the model, in the floating type of the data.
+
+        Variances stay in float64: squares may leave the range of float32.
+        """
         edges = adjacency != 0
         vars(self).pop("_intervened", None)  # of an earlier model
         self.adjacency_ = np.asarray(adjacency, dtype=dtype)
         self.mean_ = np.asarray(mean, dtype=dtype)
-        self.noise_variances_ = np.asarray(noise_variances, dtype=dtype)
+        self.noise_variances_ = np.asarray(noise_variances, dtype=np.float64)
         self.causal_order_ = order_edges(edges)
         self.parents_ = [np.flatnonzero(edges[:, j]) for j in range(len(edges))]
         self.total_effects_ = _total_effects(adjacency, self.causal_order_).astype(dtype)
@@ -176,6 +182,10 @@ class LinearSEMMixin(OneToOneFeatureMixin, TransformerMixin):
         noise : ndarray of shape (n_samples, n_features)
             :math:`(X - \bar x)(I - W)`, in the floating type of ``X``.
         """
+        return self._residuals(X)
+
+    def _residuals(self, X):
+        """Do the work of :meth:`transform`, whose output may be wrapped as a DataFrame."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         centred = X - self.mean_.astype(X.dtype)
@@ -192,10 +202,15 @@ class LinearSEMMixin(OneToOneFeatureMixin, TransformerMixin):
         Returns
         -------
         samples : ndarray of shape (n_samples, n_features)
-            The samples.
+            The samples, in the floating type of ``X``.
         """
         check_is_fitted(self)
-        noise = np.asarray(X)
+        noise = check_array(X, dtype=[np.float64, np.float32])
+        if noise.shape[1] != len(self.adjacency_):
+            raise ValueError(
+                f"X must have {len(self.adjacency_)} columns, one for each variable, got "
+                f"{noise.shape[1]}."
+            )
         samples = noise + noise @ self.total_effects_.astype(noise.dtype)
         return samples + self.mean_.astype(noise.dtype)
 
@@ -209,7 +224,7 @@ class LinearSEMMixin(OneToOneFeatureMixin, TransformerMixin):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights of the mean.
+            Weights of the mean, >= 0.
 
         Returns
         -------
@@ -217,9 +232,13 @@ class LinearSEMMixin(OneToOneFeatureMixin, TransformerMixin):
             :math:`-\frac12 \sum_j (\log 2\pi v_j + r_j^2 / v_j)`, averaged over samples; of a
             model after :meth:`intervene`, over the variables that were left alone.
         """
-        noise = self.transform(X).astype(np.float64)
+        noise = self._residuals(X).astype(np.float64)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, noise, dtype=np.float64, ensure_non_negative=True
+            )
         free = ~getattr(self, "_intervened", np.zeros(noise.shape[1], dtype=bool))
-        variances = self.noise_variances_[free].astype(np.float64)
+        variances = self.noise_variances_[free]
         if not np.all(variances > 0):
             raise ValueError("The likelihood is not defined: a noise variance of the model is 0.")
         squares = np.average(noise[:, free] ** 2, axis=0, weights=sample_weight)
@@ -274,26 +293,52 @@ class LinearSEMMixin(OneToOneFeatureMixin, TransformerMixin):
         Raises
         ------
         ValueError
-            For an unknown variable or law of the noise.
+            For an unknown variable or law of the noise, a variable that is named twice, and
+            values or draws that are not finite or not of the right shape.
         """
         check_is_fitted(self)
         n_samples = check_at_least_one(n_samples, "n_samples")
         if not callable(noise) and noise not in NOISE:
             raise ValueError(f"noise must be one of {sorted(NOISE)} or callable, got {noise!r}.")
-        forced = {self._index(key): value for key, value in (interventions or {}).items()}
+        forced = self._by_index(interventions or {})
         draw = noise if callable(noise) else NOISE[noise]
         d = len(self.adjacency_)
-        innovations = draw(check_random_state(random_state), (n_samples, d))
-        innovations = innovations * np.sqrt(self.noise_variances_.astype(np.float64))
+        innovations = np.asarray(draw(check_random_state(random_state), (n_samples, d)))
+        if innovations.shape != (n_samples, d):
+            raise ValueError(
+                f"noise must return draws of shape {(n_samples, d)}, got {innovations.shape}."
+            )
+        innovations = innovations * np.sqrt(self.noise_variances_)
         X = np.full((n_samples, d), np.nan)
         for j in self.causal_order_:
             if j in forced:
-                X[:, j] = forced[j](X.copy()) if callable(forced[j]) else forced[j]
+                value = forced[j](X.copy()) if callable(forced[j]) else forced[j]
+                X[:, j] = self._check_forced(value, j, n_samples)
                 continue
             parents = self.parents_[j]
             deviations = X[:, parents] - self.mean_[parents]
             X[:, j] = self.mean_[j] + deviations @ self.adjacency_[parents, j] + innovations[:, j]
         return X
+
+    def _by_index(self, interventions):
+        """Return interventions with indices for names; refuse two for one variable."""
+        forced = {}
+        for key, value in interventions.items():
+            j = self._index(key)
+            if j in forced:
+                raise ValueError(f"interventions name the variable {self._labels()[j]!r} twice.")
+            forced[j] = value
+        return forced
+
+    def _check_forced(self, value, j, n_samples):
+        value = np.asarray(value, dtype=np.float64)
+        if value.shape not in ((), (n_samples,)) or not np.all(np.isfinite(value)):
+            raise ValueError(
+                f"interventions must give finite values for variable {self._labels()[j]!r}, a "
+                f"number or an array of shape {(n_samples,)}, got {value!r}. A function sees NaN "
+                "in the variables that come later in the causal order."
+            )
+        return value
 
     def intervene(self, interventions):
         """Return the model in which variables are set to constants, whatever their causes.
@@ -312,10 +357,11 @@ class LinearSEMMixin(OneToOneFeatureMixin, TransformerMixin):
         Raises
         ------
         ValueError
-            For an unknown variable, or a value that is no finite number.
+            For an unknown variable, one that is named twice, or a value that is no finite
+            number.
         """
         check_is_fitted(self)
-        forced = {self._index(key): value for key, value in interventions.items()}
+        forced = self._by_index(interventions)
         for j, value in forced.items():
             if not isinstance(value, numbers.Real) or not np.isfinite(value):
                 raise ValueError(

@@ -250,6 +250,7 @@ def test_contradictions_are_named_before_any_work(knowledge, message, small):
         (lambda X: np.where(np.arange(8) == 3, 5.0, X), r"\[3\] of X are constant"),
         (lambda X: np.where(np.arange(8) == 3, 1e9 + 1e-9 * X, X), r"\[3\] of X are constant"),
         (lambda X: np.where(X > 2, np.nan, X), "NaN"),
+        (lambda X: 1e160 * X, "covariances of X overflow"),
     ],
 )
 def test_bad_data_are_refused(spoil, message, small):
@@ -353,6 +354,45 @@ def test_samples_have_the_covariance_of_the_model(fitted, noise):
     np.testing.assert_allclose(X.mean(axis=0), fitted.mean_, atol=0.02 * np.sqrt(scale.max()))
 
 
+def test_output_in_frames_leaves_the_likelihood_alone(small):
+    model = prox(refit="ols").fit(small.X)
+    score, bic = model.score(small.X), model.bic(small.X)
+    model.set_output(transform="pandas")
+    assert isinstance(model.transform(small.X), pd.DataFrame)
+    assert (model.score(small.X), model.bic(small.X)) == (score, bic)
+
+
+def test_weights_of_the_score_count_rows(fitted, small):
+    X = pd.DataFrame(small.X + 3.0, columns=list("abcdefgh"))
+    weights = np.random.default_rng(0).integers(0, 3, len(X))
+    repeated = X.loc[np.repeat(X.index, weights)]
+    np.testing.assert_allclose(fitted.score(X, sample_weight=weights), fitted.score(repeated))
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
+        fitted.score(X, sample_weight=-np.ones(len(X)))
+
+
+def test_noise_may_be_given_as_integers(fitted):
+    noise = np.arange(16).reshape(2, 8)
+    expected = fitted.inverse_transform(noise.astype(float))
+    np.testing.assert_array_equal(fitted.inverse_transform(noise), expected)
+    np.testing.assert_allclose(
+        expected - fitted.mean_, noise @ np.linalg.inv(np.eye(8) - fitted.adjacency_)
+    )
+    with pytest.raises(ValueError, match="X must have 8 columns"):
+        fitted.inverse_transform(noise[:, :5])
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_variances_may_leave_single_precision(factor, small):
+    X = (factor * small.X).astype(np.float32)
+    model = prox(rescale="min_std").fit(X)
+    assert model.adjacency_.dtype == model.transform(X).dtype == np.float32
+    np.testing.assert_allclose(model.noise_variances_ / factor**2, 1, rtol=0.02)
+    shift = 8 * np.log(factor)
+    reference = prox(rescale="min_std").fit(small.X).score(small.X)
+    np.testing.assert_allclose(model.score(X) + shift, reference, rtol=1e-4)
+
+
 def test_total_effects_sum_over_paths(fitted):
     power, total = fitted.adjacency_, np.zeros((8, 8))
     while np.any(power):
@@ -405,6 +445,12 @@ def test_edges_carry_names_and_weights(fitted):
         (lambda m: m.sample(0), "n_samples"),
         (lambda m: m.sample(3, noise="uniform"), "noise must be one of"),
         (lambda m: m.sample(3, interventions={"z": 1.0}), "no variable 'z'"),
+        (lambda m: m.sample(3, interventions={"a": 1.0, 0: 2.0}), "name the variable 'a' twice"),
+        (lambda m: m.sample(3, interventions={"a": np.nan}), "finite values for variable 'a'"),
+        (lambda m: m.sample(3, interventions={"a": [1.0, 2.0]}), r"array of shape \(3,\)"),
+        (lambda m: m.sample(3, interventions={"a": lambda X: X[:, 0]}), "sees NaN"),
+        (lambda m: m.sample(3, noise=lambda rng, size: np.ones((3, 1))), r"shape \(3, 8\)"),
+        (lambda m: m.intervene({"a": 1.0, 0: 2.0}), "name the variable 'a' twice"),
         (lambda m: m.intervene({"a": np.nan}), "finite number"),
         (lambda m: m.intervene({9: 1.0}), "no variable 9"),
     ],
