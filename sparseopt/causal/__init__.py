@@ -8,6 +8,7 @@ from sparseopt.causal._linear_sem import StandardizedDataWarning
 from sparseopt.causal._metrics import dag_metrics, dag_to_cpdag, shd, shd_cpdag, sid
 from sparseopt.causal._sort_regress import SortRegress
 from sparseopt.causal._sortability import r2_sortability, varsortability
+from sparseopt.causal._stability import edge_stability
 
 __all__ = [
     "CoLiDE",
@@ -17,6 +18,7 @@ __all__ = [
     "colide_path",
     "dag_metrics",
     "dag_to_cpdag",
+    "edge_stability",
     "is_acyclic",
     "r2_sortability",
     "shd",
