@@ -2,7 +2,7 @@
 
 from sparseopt._core._arrays import array_namespace, is_numpy, kernels_for, to_numpy
 from sparseopt._core._estimator import FitReporter, fitting
-from sparseopt._core._iteration import Progress, Status, describe_end, iterate
+from sparseopt._core._iteration import Progress, Status, describe_end, iterate, scipy_callback
 from sparseopt._core._parallel import run_parallel, short_products, spawn_seeds
 from sparseopt._core._validation import (
     check_at_least_one,
@@ -26,6 +26,7 @@ __all__ = [
     "iterate",
     "kernels_for",
     "run_parallel",
+    "scipy_callback",
     "short_products",
     "spawn_seeds",
     "to_numpy",

@@ -101,7 +101,7 @@ def iterate(
     FloatingPointError
         If the objective is not finite before any finite iterate was seen.
     """
-    notify = _scipy_callback(callback)
+    notify = scipy_callback(callback)
     history: list[tuple] = []
     start = time.perf_counter()
     best_x, best = None, Progress(math.inf, math.inf)
@@ -163,7 +163,7 @@ def _as_columns(rows):
     return history
 
 
-def _scipy_callback(callback):
+def scipy_callback(callback):
     """Adapt a SciPy-style callback to ``notify(x, progress, nit) -> stop``."""
     if callback is None:
         return None

@@ -5,12 +5,13 @@ the domain of the log-determinant at the same time. A stage that finds itself ou
 starts again with a larger s, as in the published code.
 """
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from sparseopt._core import Status
+from sparseopt._core import Progress, Status, scipy_callback
 
 DEFAULT_MU = (1.0, 0.1, 0.01, 0.001)
 DEFAULT_S = (1.0, 0.9, 0.8, 0.7)
@@ -50,23 +51,27 @@ def follow_path(
     warm_iter, max_iter : int
         Largest number of iterations of the early stages, and of the last.
     callback : callable, optional
-        As SciPy's optimizers call it; ``StopIteration`` ends the whole run.
+        As SciPy's optimizers call it, with ``nit`` counted over all stages; ``StopIteration``
+        ends the whole run.
 
     Returns
     -------
     result : OptimizeResult
         Of the last stage, with ``nit`` over all stages, ``nit_per_stage``, ``n_retries``,
         ``s`` (of the last stage), ``scales`` (d,), ``h``, ``score`` (penalised, at mu = 1),
-        and a ``history`` of all stages with the array ``stage``.
+        and a ``history`` of all stages with the array ``stage``, whose ``time`` includes
+        attempts that left the domain. After an early stop ``fun`` is still that of the last mu.
     """
     histories: list[dict] = []
     iterations: list[int] = []
     n_retries = 0
-    seconds = 0.0
+    start = time.perf_counter()
+    callback = None if callback is None else _CallbackOfStages(callback)
     for number, (stage_mu, stage_s) in enumerate(zip(mu, s, strict=True)):
         last = number == len(mu) - 1
         stage = Stage(stage_mu, stage_s, max_iter if last else warm_iter, 0, last)
         while True:
+            seconds = time.perf_counter() - start
             try:
                 result = run_stage(W, stage, callback)
                 break
@@ -78,12 +83,20 @@ def follow_path(
         history["time"] = history["time"] + seconds
         history["iteration"] = history["iteration"] + sum(iterations)
         history["stage"] = np.full(history["time"].size, number)
-        seconds = history["time"][-1] if history["time"].size else seconds
         histories.append(history)
         iterations.append(result.nit)
-        if result.status == Status.STOPPED_BY_CALLBACK:
-            break
+        if callback is not None:
+            callback.before = sum(iterations)
+            if callback.stopped:
+                break
     point = problem.point(W, stage.s)
+    if not last:
+        result.update(
+            fun=problem.objective(point, mu[-1]),
+            success=False,
+            status=Status.STOPPED_BY_CALLBACK,
+            message=f"CoLiDE was stopped by its callback in stage {number + 1} of {len(mu)}.",
+        )
     result.history = _join(histories)
     result.nit = sum(iterations)
     result.nit_per_stage = np.array(iterations)
@@ -93,6 +106,24 @@ def follow_path(
     result.h = max(point.acyclicity, 0.0)
     result.score = problem.penalised_score(point)
     return result
+
+
+class _CallbackOfStages:
+    """A callback that counts iterations over all stages, and knows that it asked to stop.
+
+    A stage that converges in the iteration that is stopped ends as converged.
+    """
+
+    def __init__(self, callback):
+        self._notify = scipy_callback(callback)
+        self.before, self.stopped = 0, False
+
+    def __call__(self, intermediate_result):
+        result = intermediate_result
+        progress = Progress(result.fun, result.certificate)
+        if self._notify(result.x, progress, self.before + result.nit):
+            self.stopped = True
+            raise StopIteration
 
 
 def _join(histories: Sequence[dict]):

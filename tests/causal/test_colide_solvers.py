@@ -330,6 +330,35 @@ def test_a_callback_ends_the_whole_run(solve):
 
 
 @pytest.mark.parametrize("solve", [solve_adam, solve_prox])
+def test_a_callback_counts_over_stages_and_stops_where_one_converges(solve):
+    problem = CoLiDEProblem(load("er2_d10_nv_gauss")["C"], False, 0.05)
+    seen = []
+    path = {"mu": (1.0, 0.1, 0.01), "s": (1.0, 0.9, 0.8), "warn": False}
+    if solve is solve_adam:
+        path |= {"warm_iter": 20_000, "max_iter": 1000}
+
+    def count(intermediate_result):
+        seen.append(intermediate_result.nit)
+
+    whole = solve(problem, callback=count, **path)
+    history = whole.history
+    np.testing.assert_array_equal(np.unique(history["iteration"][history["iteration"] > 0]), seen)
+    assert seen[-1] == whole.nit
+    last_of_second = whole.nit_per_stage[:2].sum()
+
+    def stop(intermediate_result):
+        if intermediate_result.nit == last_of_second:
+            raise StopIteration
+
+    result = solve(problem, callback=stop, **path)
+    assert result.nit == last_of_second
+    assert not result.success
+    assert result.message == "CoLiDE was stopped by its callback in stage 2 of 3."
+    expected = problem.objective(problem.point(result.x, result.s), 0.01)
+    np.testing.assert_allclose(result.fun, expected)
+
+
+@pytest.mark.parametrize("solve", [solve_adam, solve_prox])
 def test_permuted_variables_give_the_permuted_solution(solve):
     C = load("er2_d10_nv_gauss")["C"]
     order = np.random.default_rng(0).permutation(10)
