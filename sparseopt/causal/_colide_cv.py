@@ -40,8 +40,9 @@ class CoLiDECV(CoLiDE):
     variance : {"equal", "non_equal"}, default="equal"
         Whether all noise terms share one variance (CoLiDE-EV) or each has its own (CoLiDE-NV).
     alphas : int or array-like of shape (n_alphas,), default=10
-        Grid of strengths, in the units of ``X``, or the length of a geometric grid that starts
-        at the smallest strength whose solution has no edges, but for required ones.
+        Grid of strengths, in the units of ``X`` (divided as ``rescale`` says), or the length of
+        a geometric grid that starts at the smallest strength whose solution has no edges, but
+        for required ones.
     eps : float, optional
         Smallest over largest strength of the automatic grid, as in :func:`colide_path`.
     threshold : float, default=0.3

@@ -80,7 +80,8 @@ def edge_stability(
         Once, with the number of replicates whose attribute ``converged_`` is False; CoLiDE's
         own warnings are left out then.
     StandardizedDataWarning
-        If all columns have the same standard deviation and the estimator is CoLiDE.
+        If all columns have the same standard deviation and the estimator is :class:`CoLiDE`,
+        :class:`CoLiDECV` or :class:`SortRegress` by variances.
 
     See Also
     --------
@@ -181,7 +182,7 @@ def _check_samples(estimator, X):
     if isinstance(estimator, LinearSEMMixin):
         moments = Moments.of(checked)
         moments.check(names)
-        if isinstance(estimator, CoLiDE):
+        if getattr(estimator, "criterion", "variance") == "variance":  # bootstrapped data hide it
             moments.warn_if_standardised(stacklevel=3)
     return names
 

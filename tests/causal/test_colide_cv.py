@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from joblib import parallel_config
 from scipy.stats import multivariate_normal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, LeaveOneGroupOut
 
 from sparseopt.causal import CoLiDE, CoLiDECV, StandardizedDataWarning, colide_path, is_acyclic
 from sparseopt.datasets import make_linear_sem
@@ -187,6 +188,16 @@ def test_losses_are_held_out_likelihoods_of_the_refitted_graphs(fitted, data):
             covariance = mixing.T @ np.diag(model.noise_variances_) @ mixing
             expected = -multivariate_normal(model.mean_, covariance).logpdf(data.X[test]).mean()
             np.testing.assert_allclose(fitted.loss_path_[k, number], expected, rtol=1e-9)
+
+
+def test_groups_reach_the_splitter(data):
+    groups = np.arange(len(data.X)) // 7 % 2
+    with config_context(enable_metadata_routing=True):
+        model = CoLiDECV(alphas=[0.1], cv=LeaveOneGroupOut())
+        model.fit(data.X, groups=groups)
+    folds = [(np.flatnonzero(groups != k), np.flatnonzero(groups == k)) for k in range(2)]
+    by_hand = CoLiDECV(alphas=[0.1], cv=folds).fit(data.X)
+    np.testing.assert_array_equal(model.loss_path_, by_hand.loss_path_)
 
 
 def test_final_model_is_the_fit_to_all_data(fitted, data):

@@ -233,9 +233,10 @@ def test_unfinished_replicates_are_counted_in_one_warning(strong):
 
 def test_standardised_data_draw_one_warning(strong):
     X = (strong.X - strong.X.mean(axis=0)) / strong.X.std(axis=0)
-    with pytest.warns(StandardizedDataWarning) as record:
-        edge_stability(CoLiDE(solver="prox"), X, n_bootstrap=2, random_state=0)
-    assert len(record) == 1
+    for model in (CoLiDE(solver="prox"), SortRegress()):
+        with pytest.warns(StandardizedDataWarning) as record:
+            edge_stability(model, X, n_bootstrap=2, random_state=0)
+        assert len(record) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         edge_stability(SortRegress("r2"), X, n_bootstrap=2, random_state=0)
