@@ -14,9 +14,11 @@ KINDS = {  # of edges beside a reference: colour and line style
 }
 WIDEST, NARROWEST = 4.0, 1.0
 SWEEPS = 8  # over the layers, to untangle their edges
-BENDS = (0.0, 0.15, -0.15, 0.3, -0.3, 0.45, -0.45)  # of edges, from the most welcome
-SPREAD = 1.3  # distance of neighbours in a layer; layers are at distance one
-CLEAR = 0.3  # distance that edges keep from other nodes, if they can
+BENDS = (0.0, 0.15, -0.15, 0.3, -0.3, 0.45, -0.45, 0.65, -0.65)  # from the most welcome
+SPREAD = 1.3  # distance of neighbours in a layer
+NEAREST, FARTHEST = 1.0, 3.0  # distances of layers; wide graphs get more
+MARGIN = 0.7  # around the nodes, which have their size in points
+CLEAR = 0.4  # distance that edges keep from other nodes, if they can
 LONG_NAME = 8  # names with more characters stand beside their nodes
 
 
@@ -174,7 +176,12 @@ class DAGDisplay:
         if node_size is None:
             node_size = 14 + 5.5 * max(longest, 2) if inside else 12.0
         self.nodes_ = ax.scatter(
-            *self.positions.T, s=node_size**2, facecolor="white", edgecolor="black", zorder=2
+            *self.positions.T,
+            s=node_size**2,
+            facecolor="white",
+            edgecolor="black",
+            clip_on=False,
+            zorder=2,
         )
         self.labels_ = [
             ax.annotate(
@@ -190,7 +197,10 @@ class DAGDisplay:
             )
             for name, place in zip(self.names, self.positions)
         ]
-        ax.margins(0.15)  # nodes have their size in points, so that limits do not know of it
+        ax.update_datalim(
+            [self.positions.min(axis=0) - MARGIN, self.positions.max(axis=0) + MARGIN]
+        )
+        ax.margins(0)
         ax.set_aspect("equal", adjustable="datalim")  # or the bends would not clear the nodes
         self._draw_edges(node_size)
         ax.set_axis_off()
@@ -217,7 +227,10 @@ class DAGDisplay:
 
     def _draw_edges(self, node_size):
         patches = _import_matplotlib("patches")
-        strongest = np.max(np.abs(self.adjacency), initial=0.0) or 1.0
+        sizes = np.abs(self.adjacency[self.adjacency != 0])
+        strongest = np.max(sizes, initial=0.0) or 1.0
+        if np.all(sizes == strongest):
+            strongest *= 3  # without weights all edges are thin
         self.edges_ = {}
         for kind, edges in self.edge_kinds.items():
             colour, style = KINDS.get(kind, (POSITIVE if kind == "positive" else NEGATIVE, "-"))
@@ -235,23 +248,25 @@ class DAGDisplay:
                     linestyle=style,
                     color=colour,
                     alpha=0.8,
+                    clip_on=False,
                     zorder=1,
                 )
                 self.edges_[i, j] = self.ax_.add_patch(arrow)
 
     def _bend(self, i, j):
-        """Return the least curvature with which an edge keeps clear of the other nodes."""
+        """Return the first curvature that keeps clear of the other nodes, or the clearest."""
         others = np.delete(self.positions, [i, j], axis=0)
+        if not len(others):
+            return 0.0
         start, stop = self.positions[i], self.positions[j]
         across = np.array([stop[1] - start[1], start[0] - stop[0]])
         t = np.linspace(0, 1, 50)[:, None]
-        touched = []
-        for bend in BENDS:
+        distances = np.empty(len(BENDS))
+        for number, bend in enumerate(BENDS):
             middle = (start + stop) / 2 + bend * across
             curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * stop
-            distances = np.linalg.norm(curve[:, None] - others, axis=2).min(axis=0)
-            touched.append(np.count_nonzero(distances < CLEAR))
-        return BENDS[int(np.argmin(touched))]
+            distances[number] = np.linalg.norm(curve[:, None] - others, axis=2).min()
+        return BENDS[int(np.argmax(np.minimum(distances, CLEAR)))]
 
     def _draw_legend(self):
         lines = _import_matplotlib("lines")
@@ -261,7 +276,7 @@ class DAGDisplay:
             for colour, style in [KINDS[kind]]
         ]
         self.ax_.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, frameon=False
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, frameon=False
         )
 
 
@@ -320,4 +335,6 @@ def _place(edges):
             x[layer] = np.arange(len(layer)) - (len(layer) - 1) / 2
     for level, layer in enumerate(layers):  # no long edge runs straight through a node between
         x[layer] += 0.2 if level % 2 else -0.2
-    return np.column_stack([SPREAD * x, -depth.astype(np.float64)])
+    x *= SPREAD
+    gap = np.clip(0.6 * np.ptp(x) / max(len(layers) - 1, 1), NEAREST, FARTHEST)
+    return np.column_stack([x, -gap * depth])
