@@ -191,10 +191,12 @@ class TransportSteps:
             return None
         tol = self.tol if self.last_stage else max(STAGE_TOL, self.tol)
         most = FEW_ENTRIES * self.plan.size if self.plan.size else largest_number(self.cost)
-        if expected_entries(self.cost, y, self.dual.eps, tol) > most:
+        eps = self.dual.eps
+        expected = expected_entries(self.cost, y, eps, tol)
+        if expected > most:
             return None
         try:
-            return TruncatedDual(self.cost, self.a, self.b, self.dual.eps, y, tol, self.n_jobs)
+            return TruncatedDual(self.cost, self.a, self.b, eps, y, tol, self.n_jobs, expected)
         except TooManyEntriesError:
             return None
 

@@ -23,7 +23,7 @@ from sparseopt.transport._problem import LARGEST_STORED, for_row_blocks
 from sparseopt.transport._semidual import NOTHING, SemiDual
 
 DROPPED = 0.01  # mass, relative to the tolerance, that a fresh choice of entries drops at most
-MARGIN = 6.0  # further exponents that are kept, for potentials that move
+MARGIN = 4.0  # further exponents that are kept, for potentials that move
 OUTGROWN = 0.1  # dropped mass relative to the tolerance, ...
 OUTGROWN_SHARE = 1e-3  # ... or to the error, above which the entries are chosen anew
 SAMPLE = 64  # rows that tell how many entries there will be
@@ -72,6 +72,8 @@ class TruncatedDual(SemiDual):
         Where the entries are chosen first.
     tol : float
         Marginal error that is to be reached.
+    expected : float, optional
+        What :func:`expected_entries` returns, if it is known.
 
     Raises
     ------
@@ -79,13 +81,15 @@ class TruncatedDual(SemiDual):
         Here, or by ``evaluate``, if more entries matter than may be kept.
     """
 
-    def __init__(self, cost, a, b, eps, y, tol, n_jobs=None):
+    def __init__(self, cost, a, b, eps, y, tol, n_jobs=None, expected=None):
         super().__init__(cost, a, b, eps, n_jobs)
         self.tol = tol
         self.cut = exponent_cut(b.size, tol)
         self.most = largest_number(cost)
         self.n_chosen = 0
-        self.room = int(SPARE * expected_entries(cost, y, eps, tol)) + b.size
+        if expected is None:
+            expected = expected_entries(cost, y, eps, tol)
+        self.room = int(SPARE * expected) + b.size
         self._choose(y)
 
     @property
@@ -102,14 +106,15 @@ class TruncatedDual(SemiDual):
         return point
 
     def outgrown(self, point):
-        """Return whether the entries do not suffice at a point."""
-        dropped = self.dropped(point.x, point.y)
+        """Return whether the entries do not suffice at the point that was computed last."""
+        dropped = self.last_dropped
         return not dropped <= max(OUTGROWN * self.tol, OUTGROWN_SHARE * min(point.error, 1.0))
 
     def point(self, x, y, column_sums):
         """Return the point with the given exact rows; its error includes what was dropped."""
         point = super().point(x, y, column_sums)
-        return point._replace(error=point.error + 2 * self.dropped(x, y))
+        self.last_dropped = self.dropped(x, y)
+        return point._replace(error=point.error + 2 * self.last_dropped)
 
     def dropped(self, x, y):
         """Return a bound of the mass of the plan outside of the kept entries."""

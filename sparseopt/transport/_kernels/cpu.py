@@ -254,11 +254,18 @@ def scale_plan(plan, a, b, u, v, column_sums, tol, bound, errors):
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _finite_dot(row, cost):
-    total = 0.0
+def _add_row(row, costs, sums):
+    """Add a row of the plan to the column sums, without what stands for zero.
+
+    Returns its sum, and its product with the costs, which may be infinite where it is zero.
+    """
+    total = product = 0.0
     for j in range(row.shape[0]):
-        total += row[j] * (cost[j] if row[j] > 0.0 else 0.0)
-    return total
+        entry = row[j] if row[j] > TINY else 0.0
+        total += entry
+        product += entry * (costs[j] if entry > 0.0 else 0.0)
+        sums[j] += entry
+    return total, product
 
 
 @njit(cache=True, nogil=True)
@@ -278,16 +285,18 @@ def plan_rows(cost, x, y, eps, start, stop, plan):
 def transport_cost(cost, x, y, eps, start, stop, row_sums, column_sums, row_costs):
     """Sum the plan and its cost by rows, and add it to the column sums; stores no plan."""
     m = y.shape[0]
-    plan, row = np.empty((1, m)), np.empty(m)
+    row, buffer = np.empty(m), np.empty(m)
+    scale = 1.0 / eps
     for i in range(start, stop):
-        plan_rows(cost, x, y, eps, i, i + 1, plan)
-        row_sums[i] = _total(plan[0])
+        costs = buffer
         if cost[3] == DENSE:
-            row_costs[i] = _finite_dot(plan[0], cost[0][i])
+            costs = cost[0][i]
         else:
-            cost_row(cost, i, row)
-            row_costs[i] = _finite_dot(plan[0], row)
-        _add_scaled(plan[0], 1.0, column_sums)
+            cost_row(cost, i, costs)
+        for j in range(m):
+            row[j] = (y[j] - costs[j]) * scale
+        _exponentiate(row, -x[i] * scale)
+        row_sums[i], row_costs[i] = _add_row(row, costs, column_sums)
 
 
 @njit(cache=True, nogil=True)
