@@ -84,12 +84,13 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
         :class:`StandardizedDataWarning`.)
     forbidden_edges : list of pairs or array-like of shape (n_features, n_features), optional
         Pairs (cause, effect), by names or indices, that are not in the graph; or a matrix of
-        0 and 1.
+        0 and 1, row = cause. The rows and columns of a DataFrame are matched to those of ``X``
+        by name. (For two features only a boolean matrix is taken for one.)
     required_edges : list of pairs or array-like of shape (n_features, n_features), optional
         Pairs that are in the graph: they are not penalised and never deleted.
     tiers : list of lists, optional
-        Groups of variables; no variable causes one of an earlier group. Variables that are
-        in no group are not restricted.
+        Groups of variables; no edge leads to a variable of an earlier group. Variables that
+        are in no group are not restricted, and may lie on paths to an earlier group.
     n_init : int, default=1
         Number of starts, of which the best result is kept: zero; the order that takes next
         the variable of least conditional variance; then that order in bootstrapped data.

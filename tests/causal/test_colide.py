@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -183,9 +184,41 @@ def test_matrices_and_pairs_say_the_same(small):
     matrix = np.zeros((8, 8), dtype=int)
     matrix[0, 1] = matrix[3, 2] = 1
     by_pairs = prox(forbidden_edges=pairs).fit(small.X)
-    for form in (matrix, matrix.astype(bool), pd.DataFrame(matrix)):
+    forms = (
+        matrix,
+        matrix.astype(bool),
+        matrix.tolist(),
+        pd.DataFrame(matrix),
+        sparse.csr_array(matrix),
+        set(pairs),
+        iter(pairs),
+        pd.DataFrame(pairs, columns=["cause", "effect"]),
+    )
+    for form in forms:
         by_matrix = prox(forbidden_edges=form).fit(small.X)
         np.testing.assert_array_equal(by_matrix.weights_raw_, by_pairs.weights_raw_)
+    names = list("abcdefgh")
+    frame = pd.DataFrame(small.X, columns=names)
+    labelled = pd.DataFrame(matrix, index=names, columns=names)
+    for form in (
+        labelled,
+        labelled.loc[names[::-1], np.roll(names, 3)],
+        labelled.loc[["a", "d"], ["c", "b"]],
+        pd.DataFrame([("a", "b"), ("d", "c")]),
+    ):
+        by_matrix = prox(forbidden_edges=form).fit(frame)
+        np.testing.assert_allclose(by_matrix.weights_raw_, by_pairs.weights_raw_, atol=1e-8)
+    with pytest.raises(ValueError, match="unknown variable 'z'"):
+        prox(forbidden_edges=labelled.rename(columns={"a": "z"})).fit(frame)
+
+
+def test_pairs_and_matrices_of_two_variables(small):
+    X = small.X[:, [0, 1]]
+    pairs = prox(forbidden_edges=np.array([[0, 1], [0, 1]])).fit(X).weights_raw_
+    assert pairs[0, 1] == 0
+    assert pairs[1, 0] != 0
+    matrix = np.array([[False, True], [False, False]])
+    np.testing.assert_array_equal(prox(forbidden_edges=matrix).fit(X).weights_raw_, pairs)
 
 
 def test_no_cause_is_of_a_later_tier(small):
@@ -226,6 +259,10 @@ def test_true_forbidden_edges_improve_the_graph():
         ({"forbidden_edges": [(0, 8)]}, "unknown variable 8"),
         ({"forbidden_edges": [(0, 1, 2)]}, r"pairs \(cause, effect\)"),
         ({"forbidden_edges": np.full((8, 8), 0.5)}, "0 and 1 only"),
+        ({"forbidden_edges": 3}, r"pairs \(cause, effect\).*got 3"),
+        ({"required_edges": [(0, 1), 2]}, "got the entry 2"),
+        ({"tiers": 3}, "tiers must be a list of groups"),
+        ({"tiers": {0: 1}}, "tiers must be a list of groups"),
         ({"tiers": [[0, 1], [1]]}, "variable 1 twice"),
         ({"mu": (1.0, 1.0), "s": (1.0, 1.0)}, "mu must be decreasing"),
         ({"mu": (1.0, -1.0), "s": (1.0, 1.0)}, "mu must be decreasing"),
