@@ -187,8 +187,9 @@ class CoLiDECV(CoLiDE):
     -----
     Weights up to ``threshold`` are cut in every fit. With the default, the choice is of the
     strength that finds the strong edges best; a lower threshold leaves more to the likelihood.
-    As elsewhere, the strength that predicts best keeps more false edges than the one that
-    recovers the graph best would; ``selection_rule="1se"`` errs on the other side.
+    Prediction is not recovery: where the graph cannot be identified, as with Gaussian noise of
+    unequal variances, the strength that predicts best may keep many more false edges than a
+    larger one, and ``selection_rule="1se"`` is a remedy only where folds differ much.
 
     References
     ----------
