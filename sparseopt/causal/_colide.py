@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _get_feature_names
 
 from sparseopt._core import FitReporter, check_at_least_one, fitting
 from sparseopt.causal._colide_adam import solve_adam
@@ -14,7 +15,7 @@ from sparseopt.causal._graphs import order_edges, threshold_to_dag
 from sparseopt.causal._knowledge import EdgeKnowledge
 from sparseopt.causal._linear_sem import LinearSEMMixin, Moments, residual_variances
 from sparseopt.causal._order_search import check_covariance, regress_on_parents, search_order
-from sparseopt.causal._path import DEFAULT_MU, DEFAULT_S
+from sparseopt.causal._path import DEFAULT_MU, DEFAULT_S, as_floats, check_path
 from sparseopt.causal._problem import CoLiDEProblem
 from sparseopt.causal._starts import Start, starting_points
 
@@ -46,7 +47,8 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
     variance : {"equal", "non_equal"}, default="equal"
         Whether all noise terms share one variance (CoLiDE-EV) or each has its own (CoLiDE-NV).
     alpha : float, default=0.05
-        Penalty strength :math:`\alpha \ge 0`, in the units of ``X``.
+        Penalty strength :math:`\alpha \ge 0`, in the units of ``X`` or, if it is rescaled, of
+        its smallest standard deviation.
     threshold : float, default=0.3
         Weights of this absolute value or less are deleted; then, as long as there is a cycle,
         the weakest of the others.
@@ -77,7 +79,7 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
     scale_floor : float, default=1e-2
         Smallest :math:`\sigma_j`, relative to the standard deviation of the column; for equal
         variances, to the smallest one. It keeps residuals from collapsing if there are
-        few samples.
+        few samples or some columns determine others.
     rescale : {"min_std"}, optional
         Divide all of ``X`` by its smallest standard deviation of a column first. The fit is then
         the same in all units. (Columns are never scaled one by one: see
@@ -119,8 +121,7 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
         Weights before the cut.
     noise_variances_ : ndarray of shape (n_features,)
         Variances of the noise; all the same one for equal variances. Residual variances
-        of the DAG after ``refine`` or ``refit``. In float64 whatever the type of
-        ``X``, whose range squares may leave.
+        of the DAG after ``refine`` or ``refit``. Always float64.
     noise_scale_ : ndarray of shape (n_features,)
         The standard deviations :math:`\sigma` that were estimated along with the weights.
     mean_ : ndarray of shape (n_features,)
@@ -291,7 +292,8 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights of the samples; integer weights equal repeated rows.
+            Weights of the samples; integer weights equal repeated rows. ``refine``,
+            ``selection="bic"`` and bootstrapped starts take their sum for the number of samples.
 
         Returns
         -------
@@ -314,14 +316,16 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
             Number of samples that it was computed from; ``refine``, ``selection="bic"`` and
             bootstrapped starts use it.
         feature_names : list of str, optional
-            Names of the variables.
+            Names of the variables; by default those of the columns of a DataFrame.
 
         Returns
         -------
         self : CoLiDE
             The fitted estimator; ``mean_`` is zero.
         """
-        covariance = check_covariance(covariance)
+        if feature_names is None:
+            feature_names = _get_feature_names(covariance)
+        covariance = check_covariance(covariance, "covariance")
         d = len(covariance)
         if d < 2:
             raise ValueError(f"covariance must be of 2 variables or more, got {d}.")
@@ -331,6 +335,8 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
             names = np.asarray(feature_names, dtype=object)
             if names.shape != (d,) or not all(isinstance(name, str) for name in names):
                 raise ValueError(f"feature_names must be {d} strings, got {feature_names!r}.")
+            if len(set(names)) < d:
+                raise ValueError(f"feature_names must differ, got {feature_names!r}.")
             self.feature_names_in_ = names
         n_samples = check_at_least_one(n_samples, "n_samples")
         return self._learn(Moments(np.zeros(d), covariance, n_samples), covariance)
@@ -366,22 +372,14 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
 
     def _check_sequences(self):
         """Return the path and Adam's decay rates as tuples of floats."""
-        mu, s, betas = (
-            tuple(np.asarray(value, dtype=float).ravel().tolist())
-            for value in (self.mu, self.s, self.betas)
-        )
-        if not mu or not all(a > b for a, b in zip(mu, mu[1:] + (0.0,))) or not np.isfinite(mu[0]):
-            raise ValueError(f"mu must be decreasing and > 0, got {self.mu!r}.")
-        if len(s) != len(mu) or not all(0 < value < np.inf for value in s):
-            raise ValueError(
-                f"s must hold {len(mu)} numbers > 0, one for each of mu, got {self.s!r}."
-            )
+        mu, s = check_path(self.mu, self.s)
+        betas = as_floats(self.betas, "betas")
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be two numbers from [0, 1), got {self.betas!r}.")
         return mu, s, betas
 
-    def _best_of_starts(self, problem, mu, s, betas, moments, knowledge, data):
-        """Return the result of the best start."""
+    def _starts(self, problem, mu, s, moments, knowledge):
+        """Return what to start from, and the number of starts."""
         if self.warm_start and hasattr(self, "weights_raw_"):
             previous = np.asarray(self.weights_raw_, dtype=np.float64)
             if previous.shape != problem.C.shape:
@@ -389,24 +387,27 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
                     f"warm_start=True: the last fit had {len(previous)} features, X has "
                     f"{problem.order}."
                 )
-            starts = [Start(np.where(knowledge.allowed, previous, 0.0), mu[-1:], s[-1:])]
-        else:
-            starts = starting_points(
-                problem,
-                self.n_init,
-                mu=mu,
-                s=s,
-                required=knowledge.required,
-                n_samples=moments.n_samples,
-                random_state=self.random_state,
-                order_first=self.solver == "prox"
-                and problem.equal_variance
-                and moments.n_samples > 2 * problem.order,  # else least squares runs wild
-            )
+            return [Start(np.where(knowledge.allowed, previous, 0.0), mu[-1:], s[-1:])], 1
+        starts = starting_points(
+            problem,
+            self.n_init,
+            mu=mu,
+            s=s,
+            required=knowledge.required,
+            n_samples=moments.n_samples,
+            random_state=self.random_state,
+            order_first=self.solver == "prox"
+            and problem.equal_variance
+            and moments.n_samples > 2 * problem.order,  # else least squares runs wild
+        )
+        return starts, self.n_init
+
+    def _best_of_starts(self, problem, mu, s, betas, moments, knowledge, data):
+        """Return the result of the best start."""
+        starts, n_starts = self._starts(problem, mu, s, moments, knowledge)
         best, best_value = None, np.inf
         X, sample_weight = data
-        n_tasks = 1 if self.warm_start else self.n_init
-        with FitReporter(self, X, None, sample_weight=sample_weight, n_tasks=n_tasks) as reporter:
+        with FitReporter(self, X, None, sample_weight=sample_weight, n_tasks=n_starts) as reporter:
             for number, start in enumerate(starts):
                 with reporter.task(f"start {number}") as callback:
                     result = self._solve(problem, start, betas, callback)
@@ -493,5 +494,4 @@ class CoLiDE(CallbackSupportMixin, LinearSEMMixin, BaseEstimator):
             if self.variance == "equal":
                 variances = np.full_like(variances, variances.mean())
         self._one_variance = self.variance == "equal"
-        vars(self).pop("_intervened", None)
         self._set_model(dag, moments.mean, variances, dtype=dtype)

@@ -395,30 +395,33 @@ def allocate_workspace(d):
     )
 
 
-def check_covariance(C):
+def check_covariance(C, name="C"):
     """Return a covariance matrix in float64, or tell what it lacks."""
     if np.iscomplexobj(C):
-        raise ValueError("C must be real, got complex values.")
-    C = np.ascontiguousarray(C, dtype=np.float64)
+        raise ValueError(f"{name} must be real, got complex values.")
+    try:
+        C = np.ascontiguousarray(C, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a matrix of numbers: {error}.") from error
     if C.ndim != 2 or C.shape[0] != C.shape[1] or C.size == 0:
-        raise ValueError(f"C must be a square matrix, got shape {C.shape}.")
+        raise ValueError(f"{name} must be a square matrix, got shape {C.shape}.")
     if not np.isfinite(C).all():
-        raise ValueError("C must be finite, got NaN or infinite entries.")
+        raise ValueError(f"{name} must be finite, got NaN or infinite entries.")
     variances = np.diag(C)
     if not (variances > 0).all():
         node = int(np.argmin(variances > 0))
         raise ValueError(
-            f"C must have positive variances, got {variances[node]!r} for column {node}: "
+            f"{name} must have positive variances, got {variances[node]!r} for column {node}: "
             "leave out constant columns."
         )
     scale = np.sqrt(variances)
     correlation = C / scale / scale[:, None]
     if np.abs(correlation - correlation.T).max() > ASYMMETRY:
-        raise ValueError("C must be symmetric.")
+        raise ValueError(f"{name} must be symmetric.")
     smallest = np.linalg.eigvalsh(correlation)[0]
     if smallest < -NEGATIVE * C.shape[0]:
         raise ValueError(
-            "C must be positive semi-definite, got a correlation matrix with the eigenvalue "
+            f"{name} must be positive semi-definite, got a correlation matrix with the eigenvalue "
             f"{smallest:.3g}."
         )
     return C

@@ -32,6 +32,25 @@ class Stage(NamedTuple):
     last: bool
 
 
+def as_floats(values, name):
+    """Return a sequence of numbers as a tuple."""
+    try:
+        return tuple(np.asarray(values, dtype=float).ravel().tolist())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a sequence of numbers, got {values!r}.") from error
+
+
+def check_path(mu, s):
+    """Return the path as two tuples of floats."""
+    steps, domains = as_floats(mu, "mu"), as_floats(s, "s")
+    falls = all(a > b for a, b in zip(steps, (*steps[1:], 0.0), strict=True))
+    if not steps or not falls or not np.isfinite(steps[0]):
+        raise ValueError(f"mu must be decreasing and > 0, got {mu!r}.")
+    if len(domains) != len(steps) or not all(0 < value < np.inf for value in domains):
+        raise ValueError(f"s must hold {len(steps)} numbers > 0, one for each of mu, got {s!r}.")
+    return steps, domains
+
+
 def follow_path(
     problem, W, run_stage, *, mu=DEFAULT_MU, s=DEFAULT_S, warm_iter, max_iter, callback=None
 ):

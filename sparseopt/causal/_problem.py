@@ -20,6 +20,8 @@ import numpy as np
 from sparseopt.causal._kernels.colide import noise_scales, set_domain_matrix, set_residual
 from sparseopt.causal._kernels.m_matrix import invert_m_matrix, workspace_size
 
+ROUNDING_FLOOR = 1.5e-8  # noise scales below it, relative to the column's, are rounding errors
+
 
 @dataclass
 class Point:
@@ -51,7 +53,8 @@ class CoLiDEProblem:
     scale_floor : float
         Smallest noise scale, relative to the standard deviation of the column; for equal
         variances, to the smallest one. (Relative to the mean power of all columns, as in the
-        paper, it would exceed the noise where effects accumulate.)
+        paper, it would exceed the noise where effects accumulate.) A column that others
+        determine has no noise; its scale is held at the size of rounding errors then.
     """
 
     C: np.ndarray
@@ -72,7 +75,7 @@ class CoLiDEProblem:
         variances = np.diagonal(self.C)
         if self.equal_variance:
             variances = np.full(d, np.min(variances))
-        self.floors = self.scale_floor * np.sqrt(variances)
+        self.floors = max(self.scale_floor, ROUNDING_FLOOR) * np.sqrt(variances)
         top = largest_alpha(self.C, self.equal_variance) or 1.0
         self._unit = min(self.alpha or top, top)
         self.workspace = np.empty(workspace_size(d))
@@ -106,8 +109,7 @@ class CoLiDEProblem:
         variances = np.maximum(
             np.diagonal(point.residual) - np.sum(point.W * point.residual, axis=0), 0.0
         )
-        safe = np.where(point.scales > 0, point.scales, 1.0)
-        return 0.5 * float(np.sum(variances / safe + point.scales))
+        return 0.5 * float(np.sum(variances / point.scales + point.scales))
 
     def penalised_score(self, point):
         """Return the objective without acyclicity, at mu = 1."""

@@ -16,6 +16,8 @@ import numpy as np
 from sparseopt._core import spawn_seeds
 from sparseopt.causal._order_search import conditional_variance_order, regress_on_parents
 
+DRAWN = 100  # samples a variable; of more, the covariance is drawn without them
+
 
 class Start(NamedTuple):
     """A start and the part of the path that is followed from it."""
@@ -42,8 +44,17 @@ def starting_points(
 
 
 def _bootstrap_covariance(C, n_samples, random):
-    """Return the covariance of a Gaussian sample of the same size."""
+    """Return the covariance of a Gaussian sample of the same size.
+
+    That of many samples is drawn by its factor (Bartlett's decomposition of the Wishart law).
+    """
+    d, n_samples = len(C), max(int(n_samples), 2)
     values, vectors = np.linalg.eigh(C)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    draws = random.standard_normal((max(int(n_samples), 2), len(C))) @ root.T
-    return draws.T @ draws / len(draws)
+    if n_samples <= DRAWN * d:
+        draws = random.standard_normal((n_samples, d)) @ root.T
+    else:
+        draws = np.triu(random.standard_normal((d, d)), 1)
+        draws[np.diag_indices(d)] = np.sqrt(random.chisquare(n_samples - np.arange(d)))
+        draws = draws @ root.T
+    return draws.T @ draws / n_samples

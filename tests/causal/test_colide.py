@@ -1,6 +1,7 @@
 """CoLiDE as an estimator: published results, prior knowledge, polish, the model's methods."""
 
 import pickle
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sparseopt.causal import CoLiDE, StandardizedDataWarning, is_acyclic, shd, shd_cpdag
 from sparseopt.causal._colide_prox import solve_prox
 from sparseopt.causal._problem import CoLiDEProblem
+from sparseopt.causal._starts import _bootstrap_covariance
 from sparseopt.datasets import make_linear_sem
 
 DATA = Path(__file__).parents[1] / "data" / "causal"
@@ -119,6 +121,25 @@ def test_more_starts_never_end_higher():
         assert shd(data.adjacency, more.adjacency_) <= shd(data.adjacency, one.adjacency_)
 
 
+@pytest.mark.parametrize("n_samples", [499, 501])
+def test_bootstrapped_covariances_have_the_law_of_wishart(n_samples):
+    C = np.diag([1.0, 2.0, 3.0, 4.0, 5.0]) + 0.5
+    rng = np.random.default_rng(0)
+    draws = np.array([_bootstrap_covariance(C, n_samples, rng) for _ in range(4000)])
+    variances = (C**2 + np.outer(np.diagonal(C), np.diagonal(C))) / n_samples
+    np.testing.assert_allclose(draws.mean(axis=0), C, atol=4 * np.sqrt(variances.max() / 4000))
+    np.testing.assert_allclose(draws.var(axis=0) / variances, 1, atol=0.1)
+
+
+def test_many_samples_take_no_room(small):
+    C = np.cov(small.X.T, bias=True)
+    tracemalloc.start()
+    prox(n_init=4, random_state=0).fit_from_covariance(C, 10**12)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10**7
+
+
 def test_selection_by_bic_prefers_the_better_graph():
     data = make_linear_sem(n_features=20, edges_per_node=4, random_state=2)
     one = prox(refit="ols").fit(data.X)
@@ -153,6 +174,31 @@ def test_warm_start_runs_the_last_stage_only(small):
     np.testing.assert_allclose(model.weights_raw_, first, atol=1e-6)
     with pytest.raises(ValueError, match="the last fit had 8 features"):
         model.fit(small.X[:, :5])
+
+
+class Watcher:
+    def __init__(self):
+        self.names = []
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        self.names.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_callbacks_see_each_start(small, warm_start):
+    watcher = Watcher()
+    prox(n_init=3, warm_start=warm_start, random_state=0).set_callbacks(watcher).fit(small.X)
+    starts = [name for name in watcher.names if name.startswith("start")]
+    assert starts == ["start 0", "start 1", "start 2"]
 
 
 def test_grid_search_over_the_strength(small):
@@ -267,6 +313,7 @@ def test_true_forbidden_edges_improve_the_graph():
         ({"mu": (1.0, 1.0), "s": (1.0, 1.0)}, "mu must be decreasing"),
         ({"mu": (1.0, -1.0), "s": (1.0, 1.0)}, "mu must be decreasing"),
         ({"mu": (1.0, 0.1)}, "s must hold 2 numbers"),
+        ({"mu": (1.0, "a"), "s": (1.0, 1.0)}, "mu must be a sequence of numbers"),
         ({"mu": (1.0,), "s": (0.0,)}, "s must hold 1 numbers"),
         ({"betas": (0.9, 1.0)}, "betas must be two numbers"),
         ({"alpha": -1.0}, "alpha"),
@@ -319,6 +366,27 @@ def test_fewer_samples_than_variables(variance):
     assert is_acyclic(model.adjacency_)
 
 
+@pytest.mark.parametrize("variance", ["equal", "non_equal"])
+def test_no_floor_and_no_noise(variance, small):
+    for X in (np.column_stack([small.X, small.X[:, 0]]), small.X[:5]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the score is hardly differentiable there
+            model = prox(variance=variance, scale_floor=0.0).fit(X)
+        assert np.all(np.isfinite(model.weights_raw_))
+        assert np.all(model.noise_scale_ > 0)
+
+
+def test_names_come_from_the_covariance_or_from_the_caller(small):
+    names = list("abcdefgh")
+    covariance = pd.DataFrame(small.X, columns=names).cov()
+    by_default = prox().fit_from_covariance(covariance, 1000)
+    given = prox().fit_from_covariance(covariance.to_numpy(), 1000, feature_names=names)
+    assert by_default.edges_ == given.edges_
+    assert {cause for cause, *_ in given.edges_} <= set(names)
+    other = prox().fit_from_covariance(covariance, 1000, feature_names=names[::-1])
+    assert list(other.feature_names_in_) == names[::-1]
+
+
 def test_duplicate_columns():
     data = make_linear_sem(n_samples=300, n_features=6, random_state=0)
     X = np.column_stack([data.X, data.X[:, 0]])
@@ -333,11 +401,13 @@ def test_duplicate_columns():
     ("arguments", "message"),
     [
         ((np.eye(3), 0), "n_samples"),
-        ((np.ones((2, 3)), 10), "square"),
+        ((np.ones((2, 3)), 10), "covariance must be a square matrix"),
+        (([["a", 1.0], [1.0, 2.0]], 10), "covariance must be a matrix of numbers"),
         ((np.array([[1.0, 2.0], [2.0, 1.0]]), 10), "positive semi-definite"),
         ((np.eye(3) + [[0, 1, 0], [0, 0, 0], [0, 0, 0]], 10), "symmetric"),
         ((np.array([[1.0]]), 10), "2 variables or more"),
         ((np.diag([1.0, 2.0]), 10, ["a"]), "feature_names must be 2 strings"),
+        ((np.diag([1.0, 2.0]), 10, ["a", "a"]), "feature_names must differ"),
     ],
 )
 def test_bad_covariances_are_refused(arguments, message):
