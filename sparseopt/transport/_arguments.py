@@ -3,7 +3,19 @@
 import math
 import numbers
 
+import array_api_compat
+
 from sparseopt.transport._problem import LARGEST_TOTAL, _as_matrix
+
+
+def refuse_device_arrays(**arrays):
+    """Raise TypeError if an array lives on a GPU: NumPy would not convert it."""
+    for name, array in arrays.items():
+        if array_api_compat.is_cupy_array(array):
+            raise TypeError(
+                f"{name} is a CuPy array, which no function of sparseopt.transport takes yet. Pass "
+                f"cupy.asnumpy({name})."
+            )
 
 
 def check_points(X, Y):

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from sparseopt.transport._arguments import check_points, check_tol
+from sparseopt.transport._arguments import check_points, check_tol, refuse_device_arrays
 from sparseopt.transport._exact import exact_bounds
 from sparseopt.transport._problem import Cost, check_cost, check_masses, check_reg
 from sparseopt.transport._sinkhorn import sinkhorn
@@ -109,6 +109,7 @@ def wasserstein_distance(
     if not isinstance(p, numbers.Real) or isinstance(p, bool) or not 1 <= p < np.inf:
         raise ValueError(f"p must be a finite number >= 1, got {p!r}.")
     tol = check_tol(tol)
+    refuse_device_arrays(X=X, Y=Y, a=a, b=b)
     X, Y = check_points(_as_points(X), _as_points(Y))
     a, b = check_masses(a, b, (len(X), len(Y)), normalize=normalize)
     if reg is not None:

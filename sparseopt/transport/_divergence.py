@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparseopt.transport._arguments import check_points
+from sparseopt.transport._arguments import check_points, refuse_device_arrays
 from sparseopt.transport._problem import METRICS, check_cost, check_masses, check_reg
 from sparseopt.transport._semidual import SemiDual
 from sparseopt.transport._sinkhorn import result_dtype, sinkhorn
@@ -136,6 +136,7 @@ def sinkhorn_divergence(
     array([[-2.,  0.],
            [-2.,  0.]])
     """
+    refuse_device_arrays(X=X, Y=Y, a=a, b=b)
     dtype = result_dtype(None, a, b, X, Y)
     X, Y = check_points(X, Y)
     cost = check_cost(None, X, Y, metric)

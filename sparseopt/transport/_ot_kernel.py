@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sparseopt._core import fitting
+from sparseopt.transport._arguments import refuse_device_arrays
 from sparseopt.transport._pairwise import KINDS, pairwise_sinkhorn
 
 FLOATS = [np.float64, np.float32]
@@ -163,6 +164,7 @@ class OTKernel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     @fitting
     def _fit(self, X, with_kernel):
+        refuse_device_arrays(X=X, C=self.C)
         H = validate_data(self, X, dtype=FLOATS, ensure_min_features=2)
         self.histograms_ = _normalized(H)
         self._check_costs(H.shape[1])
@@ -191,6 +193,7 @@ class OTKernel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             float32 if ``X`` is, float64 otherwise.
         """
         check_is_fitted(self)
+        refuse_device_arrays(X=X)
         H = validate_data(self, X, dtype=FLOATS, reset=False)
         kernel = self._kernel(_normalized(H), self.histograms_)
         if self._projection is not None:
@@ -213,6 +216,7 @@ class OTKernel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             The kernel matrix.
         """
         self._validate_params()
+        refuse_device_arrays(X=X, Y=Y, C=self.C)
         same = Y is None or Y is X
         X = _normalized(_as_float(X))
         return self._kernel(X, None if same else _normalized(_as_float(Y)))

@@ -22,7 +22,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import check_at_least_one, run_parallel, short_products
-from sparseopt.transport._arguments import check_tol, check_total
+from sparseopt.transport._arguments import check_tol, check_total, refuse_device_arrays
 from sparseopt.transport._problem import MASS_TOLERANCE, check_cost, check_reg
 from sparseopt.transport._sinkhorn import sinkhorn
 
@@ -120,6 +120,7 @@ def pairwise_sinkhorn(
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
     check_at_least_one(max_iter, "max_iter")
     tol = check_tol(tol)
+    refuse_device_arrays(H1=H1, H2=H2, C=C)
     if C is None:
         raise ValueError("Give the matrix C of the costs between the bins.")
     given = [np.asarray(array).dtype for array in (H1, H2, C) if array is not None]

@@ -23,6 +23,7 @@ from sklearn.utils.validation import (
 )
 
 from sparseopt._core import FitReporter, fitting
+from sparseopt.transport._arguments import refuse_device_arrays
 from sparseopt.transport._divergence import sinkhorn_divergence
 from sparseopt.transport._problem import check_cost, check_reg
 from sparseopt.transport._semidual import SemiDual
@@ -193,9 +194,12 @@ class SinkhornTransport(
         self : SinkhornTransport
             The fitted transformer.
         """
+        target = self.X_target if X_target is None else X_target
+        refuse_device_arrays(
+            X=X, X_target=target, sample_weight=sample_weight, target_weight=target_weight
+        )
         X = validate_data(self, X, dtype=FLOATS, copy=self.copy)
         a = _normalized(sample_weight, X, "sample_weight")
-        target = self.X_target if X_target is None else X_target
         if target is None:
             target, b = X, a if target_weight is None else None
         else:
@@ -254,6 +258,7 @@ class SinkhornTransport(
             Where they are sent; float32 if ``X`` is, float64 otherwise.
         """
         check_is_fitted(self)
+        refuse_device_arrays(X=X)
         X = validate_data(self, X, dtype=FLOATS, reset=False)
         result = self._result
         source, target = (self.X_source_, result.a), (self.X_target_, result.b)
@@ -273,6 +278,7 @@ class SinkhornTransport(
             Where the plan sends them if its direction is reversed.
         """
         check_is_fitted(self)
+        refuse_device_arrays(X=X)
         X = check_array(X, dtype=FLOATS, input_name="X")
         self._check_n_target_features(X, "X")
         result = self._result

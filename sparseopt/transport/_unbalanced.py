@@ -28,7 +28,7 @@ import numpy as np
 from scipy.special import xlog1py
 
 from sparseopt._core import Status, iterate
-from sparseopt.transport._arguments import check_total
+from sparseopt.transport._arguments import check_total, refuse_device_arrays
 from sparseopt.transport._assembly import (
     all_potentials,
     bins_with_mass,
@@ -228,6 +228,7 @@ def sinkhorn_unbalanced(
     if solver == "sinkhorn_log":
         raise ValueError('solver must be "auto", "sns" or "sinkhorn", got "sinkhorn_log".')
     options = check_options(solver, tol, max_iter, SWEEPS_BEFORE_NEWTON, "auto", "auto")
+    refuse_device_arrays(a=a, b=b, C=C, X=X, Y=Y)
     dtype = result_dtype(dtype, a, b, C, X, Y)
     cost = check_cost(C, X, Y, metric)
     a = check_histogram(a, cost.shape[0], "a", "rows", cost.shape)
