@@ -95,19 +95,23 @@ def make_result(kind, cost, potentials, sums, state, run, **fields):
     run : OptimizeResult
         What ``iterate`` returned.
     **fields
-        ``a``, ``b``, ``reg``, ``value``, ``marginal_error``, ``dtype`` and what ``kind`` adds.
+        ``a``, ``b``, ``reg``, ``value``, ``marginal_error``, ``dtype``, ``offset`` where the
+        cost lacks a constant, and what ``kind`` adds.
     """
     row_sums, column_sums, linear = sums
     reg = fields["reg"]
     log_a, log_b = (np.log(np.where(mass > 0, mass, 1.0)) for mass in (fields["a"], fields["b"]))
     entropy = relative_entropy(row_sums, column_sums, linear, *potentials, reg)
+    value_linear = float(linear + fields.get("offset", 0.0) * row_sums.sum())
     defaults = {"kl": entropy}
     return kind(
         cost,
         potentials,
         **(defaults | fields),
-        value_linear=linear,
-        value_entropy=float(linear + reg * (entropy + row_sums @ log_a + column_sums @ log_b)),
+        value_linear=value_linear,
+        value_entropy=float(
+            value_linear + reg * (entropy + row_sums @ log_a + column_sums @ log_b)
+        ),
         certificate=sum(fields["marginal_error"]),
         status=run.status,
         fun=fields["value"],

@@ -9,20 +9,24 @@ distances, NeurIPS 26. For masses a (n,), b (m,), costs C (n, m) and reg > 0,
 
 import math
 import numbers
-import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt._core import Status, check_at_least_one, describe_end, iterate
-from sparseopt.transport._kernels import cpu as kernels
+from sparseopt._core import Status, check_at_least_one, iterate
+from sparseopt.transport._arguments import check_tol, refuse_device_arrays
+from sparseopt.transport._assembly import (
+    all_potentials,
+    bins_with_mass,
+    conclude,
+    make_result,
+    plan_sums,
+)
 from sparseopt.transport._problem import (
     check_cost,
     check_exponents,
     check_feasible,
     check_masses,
     check_reg,
-    for_row_blocks,
 )
 from sparseopt.transport._result import OTResult
 from sparseopt.transport._semidual import SemiDual
@@ -163,14 +167,13 @@ def sinkhorn(
            [0.  , 0.5 ]])
     """
     options = check_options(solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsity)
+    refuse_device_arrays(a=a, b=b, C=C, X=X, Y=Y)
     dtype = result_dtype(dtype, a, b, C, X, Y)
     cost = check_cost(C, X, Y, metric)
     a, b = check_masses(a, b, cost.shape, normalize=normalize)
     eps = check_reg(reg, reg_scale, cost)
     cost, offset = cost.centred()
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    full = rows.size == a.size and columns.size == b.size
-    inner = cost if full else cost.restrict(rows, columns)
+    rows, columns, inner = bins_with_mass(cost, a, b)
     if inner.stored and not np.isfinite(inner.statistics[1]):
         raise ValueError("C has no finite cost between bins with mass: no plan is feasible.")
     if inner.stored and not inner.all_finite:
@@ -248,40 +251,32 @@ def _finish(cost, offset, a, b, eps, state, run, dtype):
     """Return the result: potentials on all bins, the gauge, and the values."""
     mass = a.sum()
     point = state.result_point()
-    f, g = _potentials(cost, a / mass, b / mass, state.dual.eps, point, state.n_jobs)
+    p, q, reached = a / mass, b / mass, state.dual.eps
+
+    def update(side, part, y):
+        return SemiDual(part, np.ones(part.shape[0]), np.ones(y.size), reached).evaluate(y).x
+
+    f, g = all_potentials(cost, p, q, reached, point, update)
     # With masses of sum M the plan is M times that of the normalised ones.
-    f = f - state.dual.eps * math.log(mass)
+    f = f - reached * math.log(mass)
     shift = (b @ g - a @ f) / (2 * mass)
     f, g = f + shift, g - shift
-    row_sums, column_sums, linear = plan_sums(cost, a, b, f, g, eps, state.n_jobs)
-    kl = (row_sums @ f + column_sums @ g - linear) / eps
-    log_a, log_b = (np.log(np.where(mass > 0, mass, 1.0)) for mass in (a, b))
-    entropy = kl + row_sums @ log_a + column_sums @ log_b
-    linear += offset * row_sums.sum()
-    value = float(a @ f + b @ g + offset * mass)
-    error = (float(np.sum(np.abs(row_sums - a))), float(np.sum(np.abs(column_sums - b))))
-    return OTResult(
+    sums = plan_sums(cost, a, b, f, g, eps, state.n_jobs)
+    marginals = zip(sums, (a, b), strict=False)
+    return make_result(
+        OTResult,
         cost,
         (f, g),
+        sums,
+        state,
+        run,
         offset=offset,
         dtype=dtype,
         a=a,
         b=b,
         reg=eps,
-        value=value,
-        value_linear=float(linear),
-        value_entropy=float(linear + eps * entropy),
-        kl=float(kl),
-        marginal_error=error,
-        certificate=sum(error),
-        status=run.status,
-        fun=value,
-        n_iter=state.n_iter,
-        nit=state.n_iter,
-        n_sweeps=state.n_sweeps,
-        n_newton=state.n_newton,
-        n_cg=state.n_cg,
-        history=run.history | state.trace_columns(len(run.history["time"])),
+        value=float(a @ f + b @ g + offset * mass),
+        marginal_error=tuple(float(np.sum(np.abs(sum_ - q))) for sum_, q in marginals),
     )
 
 
@@ -297,60 +292,13 @@ def _judge(result, method, tol):
         status = Status.CONVERGED
     elif status == Status.CONVERGED:
         status = Status.STALLED
-    result.status = status
-    result.converged = result.success = status == Status.CONVERGED
-    result.message = describe_end(
-        status, method, "marginal error", error, tol, result.n_iter,
-        "Increase max_iter, reg or tol.",
-    )  # fmt: skip
-    if status not in (Status.CONVERGED, Status.STOPPED_BY_CALLBACK):
-        warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
-
-
-def _potentials(cost, a, b, eps, point, n_jobs):
-    """Return f and g, on bins without mass by the condition that holds on the others.
-
-    The condition is void for bins whose costs are all infinite: zero before the gauge.
-    """
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    f, g = np.empty(a.size), np.empty(b.size)
-    f[rows] = point.x - eps * np.log(a[rows])
-    g[columns] = point.y - eps * np.log(b[columns])
-    empty_rows, empty_columns = np.flatnonzero(a == 0), np.flatnonzero(b == 0)
-    if empty_rows.size:
-        part = SemiDual(
-            cost.restrict(empty_rows, columns), np.ones(empty_rows.size), b[columns], eps
-        )
-        f[empty_rows] = np.nan_to_num(part.evaluate(point.y).x, nan=0.0)
-    if empty_columns.size:
-        part = SemiDual(
-            cost.restrict(rows, empty_columns).transpose(),
-            np.ones(empty_columns.size), a[rows], eps,
-        )  # fmt: skip
-        g[empty_columns] = np.nan_to_num(part.evaluate(point.x).x, nan=0.0)
-    return f, g
-
-
-def plan_sums(cost, a, b, f, g, eps, n_jobs):
-    """Return row sums, column sums and cost of the plan."""
-    with np.errstate(divide="ignore"):
-        x, y = f + eps * np.log(a), g + eps * np.log(b)
-    row_sums, row_costs = np.empty(a.size), np.empty(a.size)
-
-    def rows(start, stop):
-        sums = np.zeros(b.size)
-        kernels.transport_cost(cost.arguments, x, y, eps, start, stop, row_sums, sums, row_costs)
-        return sums
-
-    column_sums = sum(for_row_blocks(rows, cost.shape, n_jobs))
-    return row_sums, column_sums, row_costs.sum()
+    conclude(result, status, method, "marginal error", error, tol)
 
 
 def check_options(solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsity):
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {SOLVERS}, got {solver!r}.")
-    if isinstance(tol, bool) or not (isinstance(tol, numbers.Real) and 0 < tol < math.inf):
-        raise ValueError(f"tol must be a positive number, got {tol!r}.")
+    tol = check_tol(tol)
     check_at_least_one(max_iter, "max_iter")
     check_at_least_one(warm_start_sweeps, "warm_start_sweeps")
     if eps_scaling not in ("auto", True, False):
@@ -363,7 +311,7 @@ def check_options(solver, tol, max_iter, warm_start_sweeps, eps_scaling, sparsit
             )
     return {
         "solver": solver,
-        "tol": float(tol),
+        "tol": tol,
         "max_iter": max_iter,
         "warm_start_sweeps": warm_start_sweeps,
         "eps_scaling": eps_scaling if solver in ("auto", "sns") or eps_scaling is True else False,

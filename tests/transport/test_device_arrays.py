@@ -10,6 +10,7 @@ from sparseopt.transport import (
     OTKernel,
     SinkhornTransport,
     pairwise_sinkhorn,
+    sinkhorn,
     sinkhorn_divergence,
     sinkhorn_unbalanced,
     wasserstein_distance,
@@ -45,6 +46,7 @@ def on_device(monkeypatch):
     [
         (wasserstein_distance, {"X": POINTS, "Y": POINTS, "a": MASSES, "b": MASSES}),
         (sinkhorn_divergence, {"X": POINTS, "Y": POINTS, "a": MASSES, "b": MASSES}),
+        (sinkhorn, {"C": COSTS, "a": MASSES, "b": MASSES}),
         (sinkhorn_unbalanced, {"C": COSTS, "a": MASSES, "b": MASSES}),
         (sinkhorn_unbalanced, {"X": POINTS, "Y": POINTS}),
         (pairwise_sinkhorn, {"H1": COSTS + 1, "H2": COSTS + 1, "C": COSTS}),
