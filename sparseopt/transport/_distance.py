@@ -90,7 +90,7 @@ def wasserstein_distance(
     against all pairs.
 
     A network simplex method made for transport, such as ``ot.emd2`` of POT, solves the general
-    case several times faster; it does not return a certificate.
+    case in a fifth to two fifths of the time; it reports no duality gap.
 
     References
     ----------

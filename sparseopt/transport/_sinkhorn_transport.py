@@ -342,19 +342,20 @@ class SinkhornTransport(
         anchors = near[0][near[1] > 0]
         images = np.empty(X.shape)
         for block in _blocks(len(X), len(anchors)):
-            distance = self._costs(X[block], anchors).dense()
-            used, place = np.unique(np.argmin(distance, axis=1), return_inverse=True)
+            distance = check_cost(None, X[block], anchors, self.metric).dense()
+            nearest = np.argmin(distance, axis=1)
+            self._check_reached(np.take_along_axis(distance, nearest[:, None], axis=1))
+            used, place = np.unique(nearest, return_inverse=True)
             moves = self._entropic_map(anchors[used], far, potential) - anchors[used]
             images[block] = X[block] + moves[place]
         return images.astype(X.dtype, copy=False)
 
-    def _costs(self, X, points):
-        cost = check_cost(None, X, points, self.metric)
-        if not cost.all_finite:
+    def _check_reached(self, values):
+        """Raise ValueError unless there is a finite number for each sample."""
+        if not np.isfinite(values).all():
             raise ValueError(
                 f"X has samples so far away that costs by metric={self.metric!r} overflow."
             )
-        return cost
 
     def _entropic_map(self, X, far, potential):
         points, mass = far
@@ -363,9 +364,10 @@ class SinkhornTransport(
         y = potential[present] + eps * np.log(mass)
         images = np.empty(X.shape)
         for block in _blocks(len(X), len(points)):
-            cost = self._costs(X[block], points)
+            cost = check_cost(None, X[block], points, self.metric)
             weights = np.empty(cost.shape)
-            SemiDual(cost, np.ones(cost.shape[0]), mass, eps).evaluate(y, weights)
+            dual = SemiDual(cost, np.ones(cost.shape[0]), mass, eps)
+            self._check_reached(dual.evaluate(y, weights).x)
             images[block] = weights @ points
         return images
 
