@@ -92,7 +92,7 @@ class OTResult(OptimizeResult):
     def __repr__(self):
         n, m = self.f.size, self.g.size
         return (
-            f"<OTResult {n} x {m}: value {self.value:.6g}, reg {self.reg:.3g}, "
+            f"<{type(self).__name__} {n} x {m}: value {self.value:.6g}, reg {self.reg:.3g}, "
             f"{self.n_sweeps} sweeps, {self.n_newton} Newton steps, "
             f"marginal error {self.certificate:.2g}>"
         )

@@ -51,7 +51,6 @@ from sparseopt.transport._unbalanced_dual import RelaxedSemiDual, conjugate, wan
 
 METHOD = "Unbalanced Sinkhorn"
 SWEEPS_BEFORE_NEWTON = 10
-SMALL_TRANSLATION = 0.1  # change of the mass, relative to the error, that is not worth a pass
 LARGEST_TRANSLATIONS = 60
 
 
@@ -309,20 +308,6 @@ class RelaxedSteps(TransportSteps):
         # g carries over, not y = g + eps log b: the penalty exp(-g / rho) grows quickly.
         before = self.regs[-1] if self.dual is None else self.dual.eps
         super()._begin_stage(y + (self.regs[self.stage] - before) * np.log(self.b))
-
-    def _newton_step(self):
-        super()._newton_step()
-        if self.newton is None or self.point.error <= self._stage_tol():
-            return
-        y = self.dual.translate(self.point.x, self.point.y)
-        share = abs(y[0] - self.point.y[0]) * sum(1 / rho for rho in self.penalties)
-        if share <= SMALL_TRANSLATION * self.point.error:
-            return
-        moved = self.dual.evaluate(y, self.plan)
-        if moved.objective > self.point.objective:
-            self.newton.point = self.point = moved
-        else:
-            self.newton.point = self.dual.evaluate(self.point.y, self.plan)
 
     def _dual_function(self, eps):
         return RelaxedSemiDual(self.cost, self.a, self.b, eps, self.penalties, self.n_jobs)

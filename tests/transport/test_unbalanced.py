@@ -205,6 +205,7 @@ def test_start_dtype_and_pickle():
     assert again.n_iter <= 2
     single = sinkhorn_unbalanced(*(array.astype(np.float32) for array in (a, b, C)), reg=0.01)
     assert single.f.dtype == single.plan().dtype == np.float32
+    assert repr(result).startswith("<UnbalancedOTResult 20 x 15: value ")
     restored = pickle.loads(pickle.dumps(result))
     np.testing.assert_array_equal(restored.plan(), result.plan())
     assert restored.gap() == result.gap()
