@@ -187,8 +187,9 @@ def _check_histograms(H, shape, axis, name, normalize):
         H /= largest  # sums of huge masses overflow
         return H / H.sum(axis=1, keepdims=True)
     with np.errstate(over="ignore"):
-        for total in H.sum(axis=1):
-            check_total(total, f"Each row of {name}")
+        sums = H.sum(axis=1)
+    for total in (sums.min(), sums.max()):
+        check_total(total, f"Each row of {name}")
     return H
 
 

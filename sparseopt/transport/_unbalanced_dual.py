@@ -90,6 +90,8 @@ class RelaxedSemiDual(SemiDual):
         Without it, strong penalties would leave the constant to thousands of small steps.
         """
         rates = sum(1 / rho for rho in self.penalties)
+        if rates == 0:
+            return y
         # In logarithms: far from the solution the masses themselves overflow.
         excess = self._log_mass(x, self.log_a, 0) - self._log_mass(y, self.log_b, 1)
         return y - excess / rates if abs(excess) > ROUNDING else y

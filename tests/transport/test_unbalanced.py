@@ -149,6 +149,17 @@ def test_large_penalties_give_balanced_transport():
         np.testing.assert_allclose(result.value, balanced.value, rtol=1e-9)
 
 
+@pytest.mark.parametrize("solver", ["auto", "sns", "sinkhorn"])
+def test_prescribed_marginals_may_differ_by_rounding(solver):
+    a, b, C = _problem()
+    b = b / b.sum()
+    expected = sinkhorn(a, b, C, reg=0.05, tol=1e-11).plan()
+    for near in (b.astype("f"), b * (1 + 5e-7)):
+        result = sinkhorn_unbalanced(a, near, C, reg=0.05, reg_m=np.inf, tol=1e-10, solver=solver)
+        assert result.converged
+        np.testing.assert_allclose(result.plan(), expected, atol=1e-8)
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_one_marginal_may_be_prescribed(side):
     a, b, C = _problem()
