@@ -25,7 +25,9 @@ for cause, effect, frequency, weight in stability.edges:
 # %%
 # Frequent edges need not be true ones. In the consensus PKA is a cause of six others; the learnt
 # graphs have all six edges reversed, two of them in every replicate. What a method gets wrong for
-# other reasons than chance it gets wrong each time.
+# other reasons than chance it gets wrong each time. And a frequency says nothing of signs: the
+# median weight of Plcg -> PKA is near zero, since half of its weights are positive, half negative,
+# and none is smaller than the threshold.
 
 names = list(X.columns)
 frequencies = stability.frequencies
