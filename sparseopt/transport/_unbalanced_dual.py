@@ -94,7 +94,7 @@ class RelaxedSemiDual(SemiDual):
             return y
         # In logarithms: far from the solution the masses themselves overflow.
         excess = self._log_mass(x, self.log_a, 0) - self._log_mass(y, self.log_b, 1)
-        return y - excess / rates if abs(excess) > ROUNDING else y
+        return y - excess / rates if ROUNDING < abs(excess) < math.inf else y
 
     def _log_mass(self, potential, log_masses, side):
         """Return the logarithm of the mass that a potential wants."""

@@ -62,6 +62,7 @@ def test_optimality_and_certificate(reg, reg_m):
         result.value_entropy, result.value_linear + reg * entropy, rtol=1e-7, atol=1e-12
     )
     np.testing.assert_allclose(result.kl, _kl(P, np.outer(a, b)), rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(result.history["objective"][-1], result.value, rtol=1e-6)
     assert sum(result.marginal_error) <= 2e-10
     assert result.gap() <= 1e-9 * max(1, abs(result.value))
 
@@ -263,7 +264,7 @@ def test_bad_input_is_refused(change, message):
 
 @pytest.mark.parametrize("reg", [1e-6, 1e-3, 1.0, 1e2])
 @pytest.mark.parametrize("reg_m", [1e-4, 1.0, 1e4])
-@pytest.mark.parametrize("shift", [0.0, 10.0])
+@pytest.mark.parametrize("shift", [0.0, 10.0, 1e3])
 def test_robustness_sweep(reg, reg_m, shift):
     a, b, C = _problem()
     a[:4] = 1e-12
