@@ -20,7 +20,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from sparseopt._core import array_namespace, kernels_for
-from sparseopt.transport._kernels import cpu, gpu
+from sparseopt.transport._kernels import cpu, gpu, relaxed
 
 METRICS = {
     "dense": cpu.DENSE,
@@ -52,17 +52,22 @@ def _functions(module):
 def test_every_pass_has_a_twin_with_the_same_arguments():
     # Names with an underscore are inner loops of the others, which array expressions and CUDA
     # threads replace as a whole.
-    public = {name for name in _functions(cpu) if not name.startswith("_")}
-    assert public == {name for name in _functions(gpu) if not name.startswith("_")}
-    for name in public:
-        ours, theirs = getattr(gpu, name), getattr(cpu, name).py_func
-        assert inspect.signature(ours) == inspect.signature(theirs), name
+    public = {
+        name: getattr(module, name).py_func
+        for module in (cpu, relaxed)
+        for name in _functions(module)
+        if not name.startswith("_")
+    }
+    assert set(public) == {name for name in _functions(gpu) if not name.startswith("_")}
+    for name, function in public.items():
+        assert inspect.signature(getattr(gpu, name)) == inspect.signature(function), name
 
 
 def test_namespaces_choose_their_kernels():
     assert kernels_for(array_namespace(np.empty(1)), "sparseopt.transport") is cpu
-    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
-    assert kernels_for(array_namespace(cupy.empty(1)), "sparseopt.transport") is gpu
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    namespace = importlib.import_module("array_api_compat.cupy")
+    assert kernels_for(namespace, "sparseopt.transport") is gpu
 
 
 # -- the CUDA source ---------------------------------------------------------------------
@@ -209,7 +214,8 @@ def _cost(metric, *, seed=0, forbidden=False):
 
 def _assert_equal_effects(backend, name, arguments, *, rtol=1e-12, atol=0.0):
     result, got = backend.run(name, *arguments)
-    expected = getattr(cpu, name)(*arguments)
+    module = relaxed if hasattr(relaxed, name) and not hasattr(cpu, name) else cpu
+    expected = getattr(module, name)(*arguments)
     assert result == expected
     for ours, theirs in zip(got, arguments, strict=True):
         if isinstance(theirs, np.ndarray):
@@ -255,6 +261,20 @@ def test_balanced_rows(backend, metric, eps, stores, selects):
         np.testing.assert_array_equal(got[10][start:stop], counts[start:stop])
         np.testing.assert_array_equal(got[11][:number], indices[:number])
         np.testing.assert_allclose(got[12][:number], values[:number], rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", [*METRICS, "forbidden"])
+@pytest.mark.parametrize("damping", [1.0, 0.9, 0.01])
+@pytest.mark.parametrize("stores", [False, True])
+def test_relaxed_rows(backend, metric, damping, stores):
+    rng = np.random.default_rng(9)
+    cost = _cost("dense", forbidden=True) if metric == "forbidden" else _cost(metric)
+    plan = np.zeros((N, M)) if stores else np.empty((0, 0))
+    y, a, eps = rng.standard_normal(M), rng.random(N), 0.05
+    arguments = [cost, y, eps, a, damping, 2, N - 1, np.zeros(N), rng.random(M), plan]
+    _assert_equal_effects(backend, "balance_relaxed_rows", arguments, rtol=1e-10)
+    assert arguments[7][2:-1].all()
+    assert not stores or arguments[9][2:-1].any()
 
 
 def test_columns_without_mass_keep_a_trace_of_it(backend):

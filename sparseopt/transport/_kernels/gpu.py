@@ -1,12 +1,13 @@
-r"""The passes of :mod:`sparseopt.transport._kernels.cpu` over a plan, for CuPy arrays.
+r"""The passes over plans, of balanced and unbalanced transport, for CuPy arrays.
 
-Functions have the names, arguments and effects of their twins there. They are written as array
-expressions, over as many rows at once as fit into ``BLOCK_ENTRIES``, and run with any array
-library; no entry of the plan is read on the host. With CuPy, the passes that a solver repeats are
-CUDA kernels instead, which store no costs and no plan: memory is O(n + m) for points, and time
-that of the exponentials (two an entry for :func:`balance_rows`). One thread works on every
-``LANES``-th column of a row, or row of a column; threads do not wait for each other, and sums have
-an order that does not change from run to run.
+Functions have the names, arguments and effects of their twins in
+:mod:`sparseopt.transport._kernels.cpu` and :mod:`sparseopt.transport._kernels.relaxed`. They are
+written as array expressions, over as many rows at once as fit into ``BLOCK_ENTRIES``, and run with
+any array library; no entry of the plan is read on the host. With CuPy, the passes that a solver
+repeats are CUDA kernels instead, which store no costs and no plan: memory is O(n + m) for points,
+and time that of the exponentials (two an entry for :func:`balance_rows`). One thread works on
+every ``LANES``-th column of a row, or row of a column; threads do not wait for each other, and
+sums have an order that does not change from run to run.
 
 No solver calls them yet: public functions refuse CuPy arrays. The CUDA source compiles for the
 architectures sm_80 and sm_90, and agrees with Numba when its threads run on the host one after
@@ -187,6 +188,36 @@ def balance_rows(
     return place
 
 
+def balance_relaxed_rows(cost, y, eps, a, damping, start, stop, x, column_sums, plan):
+    """Maximise the unbalanced dual over x.
+
+    With the balanced update f_i = -eps log sum_j exp((y_j - C_ij) / eps), rows of the plan
+    belong to damping * f_i, where 1 gives balanced rows. Writes ``x[start:stop]``, adds the
+    rows to ``column_sums``, and writes them to ``plan`` unless that is empty.
+    """
+    xp = array_namespace(y)
+    stores = plan.shape[0] > 0
+    if _on_device(xp) and (not stores or plan.dtype == xp.float64):
+        tops, totals = _row_sums(xp, cost, y, eps, start, stop)
+        potentials = -damping * (tops + xp.log(totals))
+        x[start:stop] = eps * (xp.log(a[start:stop]) + potentials)
+        factors = a[start:stop] * xp.exp(potentials + tops)
+        part = plan[start:stop, :] if stores else plan
+        sums = _column_sums(xp, cost, y, eps, start, stop, tops, factors, -1.0, part)
+        column_sums[:] = column_sums + sums
+        return
+    for first, last in _blocks(start, stop, y.shape[0]):
+        exponents = (y - _costs(xp, cost, first, last)) * (1 / eps)
+        tops = xp.max(exponents, axis=1)
+        rows = _exponential(xp, exponents - tops[:, None])
+        potentials = -damping * (tops + xp.log(xp.sum(rows, axis=1)))
+        x[first:last] = eps * (xp.log(a[first:last]) + potentials)
+        rows = rows * (a[first:last] * xp.exp(potentials + tops))[:, None]
+        column_sums[:] = column_sums + xp.sum(rows, axis=0)
+        if stores:
+            plan[first:last, :] = xp.astype(rows, plan.dtype)
+
+
 def select_entries(plan, threshold, counts, indices, values):
     """Append the entries of a plan that reach the threshold; return their number."""
     place = 0
@@ -347,15 +378,19 @@ def _on_device(xp):
 
 def _balance_rows(xp, cost, y, eps, a, start, stop, x, column_sums, plan):
     """Do what ``balance_rows`` does by CUDA kernels, without the selection."""
-    tops_by_lane, totals = _lanes(xp, stop - start), _lanes(xp, stop - start)
-    head = _head(xp, cost, y, eps, start, stop)
-    _launch("row_partials", totals.size, *head, tops_by_lane, totals)
-    tops = xp.max(tops_by_lane, axis=1)
-    totals = xp.sum(totals * _exponential(xp, tops_by_lane - tops[:, None]), axis=1)
+    tops, totals = _row_sums(xp, cost, y, eps, start, stop)
     factors = a[start:stop] / totals
     x[start:stop] = eps * (xp.log(factors) - tops)
     sums = _column_sums(xp, cost, y, eps, start, stop, tops, factors, -1.0, plan)
     column_sums[:] = column_sums + sums
+
+
+def _row_sums(xp, cost, y, eps, start, stop):
+    """Return each row's largest exponent, and its sum of exponentials relative to it."""
+    tops, totals = _lanes(xp, stop - start), _lanes(xp, stop - start)
+    _launch("row_partials", totals.size, *_head(xp, cost, y, eps, start, stop), tops, totals)
+    largest = xp.max(tops, axis=1)
+    return largest, xp.sum(totals * _exponential(xp, tops - largest[:, None]), axis=1)
 
 
 def _column_sums(xp, cost, y, eps, start, stop, tops, factors, cut, plan):
