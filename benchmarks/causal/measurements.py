@@ -30,7 +30,7 @@ def adam(n_features):
     """Return how many times faster "adam" takes the published steps, as many of them."""
     X = simulate("A", 0, n_features=n_features).X
     first = {"mu": (1.0,), "s": (1.0,), "max_iter": 500, "tol": 0.0}
-    own, peer = timed(lambda: CoLiDE(**first).fit(X))[1], learn_dag(X, **first)[0]
+    own, peer = timed(lambda: CoLiDE(solver="adam", **first).fit(X))[1], learn_dag(X, **first)[0]
     apart = np.abs(own.weights_raw_ - peer).max()
     steps = SCHEDULE[n_features]
     effort = {"warm_iter": steps, "max_iter": steps, "tol": 0.0}
@@ -38,7 +38,7 @@ def adam(n_features):
     for _ in range(2):
         seconds, (weights, _) = timed(lambda: learn_dag(X, **effort))
         peer_seconds.append(seconds)
-        seconds, model = timed(lambda: CoLiDE(**effort).fit(X))
+        seconds, model = timed(lambda: CoLiDE(solver="adam", **effort).fit(X))
         own_seconds.append(seconds)
     step = min(own_seconds) / model.n_iter_
     edges = shd(threshold_to_dag(weights), model.adjacency_)
@@ -65,9 +65,9 @@ def _floor(order, repeats=2000):
 def whole_fits(n_features):
     """Return the ratio of the times of whole fits, each with its own number of steps."""
     data = simulate("A", 0, n_features=n_features)
-    _compile(data.X)
+    _compile(data.X, solver="adam")
     peer, (weights, steps) = timed(lambda: learn_dag(data.X))
-    own, model = _fit(data)
+    own, model = _fit(data, solver="adam")
     found = shd(data.adjacency, threshold_to_dag(weights)), shd(data.adjacency, model.adjacency_)
     return peer / own, f"{sum(steps)} / {model.n_iter_} steps, SHD {found[0]} / {found[1]}"
 
@@ -91,13 +91,13 @@ def proximal():
 
 def several_starts():
     """Return the mean SHD of ``solver="prox", n_init=2`` on setting A."""
-    _compile(simulate("A", 0).X)
+    _compile(simulate("A", 0).X, solver="adam")
     _compile(simulate("A", 0).X, solver="prox", n_init=2)
     seconds, found = np.zeros(2), []
     for seed in SEEDS:
         data = simulate("A", seed)
         own, several = _fit(data, solver="prox", n_init=2)
-        peer, single = _fit(data)
+        peer, single = _fit(data, solver="adam")
         seconds += peer, own
         found.append([shd(data.adjacency, model.adjacency_) for model in (single, several)])
     one, two = np.mean(found, axis=0)
@@ -113,7 +113,7 @@ def refined_unequal():
 def refined_equal():
     """Return the mean SHD of ``refine="order"`` on setting A less that of a plain fit by adam."""
     plain = [
-        shd(data.adjacency, _fit(data)[1].adjacency_)
+        shd(data.adjacency, _fit(data, solver="adam")[1].adjacency_)
         for data in (simulate("A", seed) for seed in SEEDS)
     ]
     found = {
@@ -135,10 +135,10 @@ def against_dagma(n_features):
     if not has_dagma():
         return float("nan"), "dagma is not installed and takes no part"
     data = simulate("A", 0, n_features=n_features, edges_per_node=4 if n_features == 50 else 2)
-    _compile(data.X)
+    _compile(data.X, solver="adam")
     _compile(data.X, solver="prox")
     peer, weights = timed(lambda: learn_by_dagma(data.X))
-    own, model = _fit(data)
+    own, model = _fit(data, solver="adam")
     fast, proximal_model = timed(lambda: CoLiDE(solver="prox").fit(data.X), 3)
     graphs = (threshold_to_dag(weights), model.adjacency_, proximal_model.adjacency_)
     found = " / ".join(str(shd(data.adjacency, graph)) for graph in graphs)

@@ -17,8 +17,8 @@ from sparseopt.plotting import DAGDisplay
 
 X, consensus = load_sachs(return_X_y=True, as_frame=True)
 models = {
-    "equal variances": CoLiDE().fit(X),
-    "non-equal variances": CoLiDE(variance="non_equal").fit(X),
+    "equal variances": CoLiDE(solver="adam").fit(X),
+    "non-equal variances": CoLiDE("non_equal", solver="adam").fit(X),
 }
 
 print(f"{'graph':<22}edges  distance  found  reversed  extra")

@@ -48,9 +48,9 @@ class CoLiDECV(CoLiDE):
     threshold : float, default=0.3
         Weights of this absolute value or less are deleted; then, as long as there is a cycle,
         the weakest of the others.
-    solver : {"adam", "prox"}, default="prox"
-        As in :class:`CoLiDE`, where the default is "adam": with that, a grid times the folds
-        takes minutes from some 50 variables on.
+    solver : {"prox", "adam"}, default="prox"
+        As in :class:`CoLiDE`. With "adam", a grid times the folds takes minutes from some 50
+        variables on.
     mu : sequence of float, default=(1.0, 0.1, 0.01, 0.001)
         The path, decreasing and > 0.
     s : sequence of float, default=(1.0, 0.9, 0.8, 0.7)

@@ -67,12 +67,7 @@ def expected_failed_checks(estimator):
             "check_classifiers_classes": "uses the classes -1 and 1, while -1 marks unlabelled "
             "samples; scikit-learn exempts its own semi-supervised classifiers by name"
         }
-    if type(estimator).__name__ == "CoLiDE" and estimator.solver == "adam":
-        return {
-            "check_sample_weight_equivalence_on_dense_data": "the steps of Adam amplify rounding "
-            "errors to the size of a step, and weighted sums round differently"
-        }
-    if type(estimator).__name__ == "CoLiDECV":
+    if type(estimator).__name__ in ("CoLiDE", "CoLiDECV"):
         return {
             "check_sample_weight_equivalence_on_dense_data": "weighted sums round differently, so "
             "that fits agree to their tolerance, which is coarser than the check's"

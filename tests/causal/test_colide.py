@@ -33,7 +33,7 @@ def prox(**parameters):
 @pytest.mark.parametrize(("variance", "model"), [("equal", "ev"), ("non_equal", "nv")])
 def test_published_graph_of_the_proteins(variance, model):
     sachs = np.load(DATA / "sachs_obs853.npz", allow_pickle=False)
-    fitted = CoLiDE(variance, scale_floor=0.0).fit(sachs["X"])
+    fitted = CoLiDE(variance, solver="adam", scale_floor=0.0).fit(sachs["X"])
     distance = shd(sachs["G_consensus"], fitted.adjacency_)
     assert abs(distance - {"ev": 13, "nv": 12}[model]) <= 1
     assert fitted.n_retries_ > 0

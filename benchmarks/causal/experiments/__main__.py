@@ -14,14 +14,14 @@ from benchmarks.causal.settings import SETTINGS, simulate, timed
 from sparseopt.causal import CoLiDE, SortRegress, shd, shd_cpdag
 
 METHODS = {
-    "CoLiDE-EV, adam": CoLiDE(),
-    "CoLiDE-NV, adam": CoLiDE("non_equal"),
-    "CoLiDE-EV, prox": CoLiDE(solver="prox"),
-    "CoLiDE-EV, prox, n_init=2": CoLiDE(solver="prox", n_init=2),
-    "CoLiDE-NV, prox": CoLiDE("non_equal", solver="prox"),
-    'CoLiDE-EV, adam, refine="order"': CoLiDE(refine="order"),
-    'CoLiDE-EV, prox, refine="order"': CoLiDE(solver="prox", refine="order"),
-    'CoLiDE-NV, prox, refine="order"': CoLiDE("non_equal", solver="prox", refine="order"),
+    "CoLiDE-EV, adam": CoLiDE(solver="adam"),
+    "CoLiDE-NV, adam": CoLiDE("non_equal", solver="adam"),
+    "CoLiDE-EV, prox": CoLiDE(),
+    "CoLiDE-EV, prox, n_init=2": CoLiDE(n_init=2),
+    "CoLiDE-NV, prox": CoLiDE("non_equal"),
+    'CoLiDE-EV, adam, refine="order"': CoLiDE(solver="adam", refine="order"),
+    'CoLiDE-EV, prox, refine="order"': CoLiDE(refine="order"),
+    'CoLiDE-NV, prox, refine="order"': CoLiDE("non_equal", refine="order"),
     "SortRegress": SortRegress(),
     'SortRegress("r2")': SortRegress("r2"),
 }
