@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
+from sparseopt._core import Status
 from sparseopt.causal._colide_adam import solve_adam
 from sparseopt.causal._colide_prox import solve_prox
 from sparseopt.causal._graphs import threshold_to_dag
@@ -197,15 +198,72 @@ def test_adam_ends_where_the_published_code_does(case, model):
     assert np.all(np.diff(result.history["time"]) >= 0)
 
 
+def plain_adam(C, s, rate, n_steps, alpha=0.05):
+    """Take the published steps with equal variances, mu = 1, from zero; count the undone ones."""
+    d = len(C)
+    W = first = second = step = np.zeros((d, d))
+    sigma = np.sqrt(np.diagonal(C).min())
+    undone = 0
+    for t in range(1, n_steps + 1):
+        inverse = np.linalg.inv(s * np.eye(d) - W * W)
+        while np.any(inverse < -1e-6):
+            W = W + rate * step
+            rate /= 2
+            W = W - rate * step
+            undone += 1
+            sigma = np.sqrt(np.trace((np.eye(d) - W).T @ C @ (np.eye(d) - W)) / d)
+            inverse = np.linalg.inv(s * np.eye(d) - W * W)
+        gradient = -C @ (np.eye(d) - W) / sigma + alpha * np.sign(W) + 2 * W * inverse.T
+        first = 0.99 * first + 0.01 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        step = first / (1 - 0.99**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+        W = W - rate * step
+        sigma = np.sqrt(np.trace((np.eye(d) - W).T @ C @ (np.eye(d) - W)) / d)
+    return W, undone
+
+
 def test_a_step_that_leaves_the_domain_is_halved_and_taken_again():
-    golden = load("sachs_obs853")
-    problem = published_problem(golden["C"], "ev")
-    result = solve_adam(
-        problem, mu=(1.0,), s=(0.95,), learning_rate=0.05, max_iter=50, check_every=50, warn=False
-    )
-    assert np.isfinite(result.x).all()
-    assert problem.acyclicity(result.x, 0.95)[0] < np.inf
-    assert np.abs(result.x).max() > 0
+    C = load("sachs_obs853")["C"]
+    options = {"learning_rate": 0.05, "max_iter": 50, "check_every": 50, "warn": False}
+    result = solve_adam(published_problem(C, "ev"), mu=(1.0,), s=(0.95,), **options)
+    expected, undone = plain_adam(C, 0.95, 0.05, 50)
+    assert undone > 1
+    np.testing.assert_allclose(result.x, expected, rtol=0, atol=1e-10)
+    assert (result.n_retries, result.s) == (0, 0.95)
+
+
+def test_a_stage_that_leaves_a_small_domain_starts_again_in_a_larger_one():
+    C = load("sachs_obs853")["C"]
+    options = {"max_iter": 50, "check_every": 50, "warn": False}
+    problem = published_problem(C, "ev")
+    result = solve_adam(problem, mu=(1.0,), s=(0.9,), learning_rate=0.05, **options)
+    assert (result.n_retries, result.s) == (1, 1.0)
+    again = solve_adam(problem, mu=(1.0,), s=(1.0,), learning_rate=0.025, **options)
+    np.testing.assert_array_equal(result.x, again.x)
+
+
+def test_adam_begins_a_stage_with_the_scales_of_its_start():
+    problem = published_problem(load("er2_d10_nv_gauss")["C"], "nv")
+    short = {"check_every": 20, "warn": False}
+    path = {"mu": (1.0, 0.1), "s": (1.0, 0.9), "warm_iter": 20, "max_iter": 20, **short}
+    whole = solve_adam(problem, **path)
+    first = solve_adam(problem, mu=(1.0,), s=(1.0,), max_iter=20, **short)
+    second = solve_adam(problem, first.x, mu=(0.1,), s=(0.9,), max_iter=20, **short)
+    np.testing.assert_array_equal(whole.x, second.x)
+    given = solve_adam(problem, first.x, first.scales, mu=(0.1,), s=(0.9,), max_iter=20, warn=False)
+    np.testing.assert_allclose(given.x, second.x, rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(np.unique(whole.history["stage"]), [0, 1])
+
+
+def test_adam_reports_a_last_step_outside_of_the_domain():
+    C = load("er2_d10_nv_gauss")["C"]
+    problem = published_problem(C, "nv")
+    result = solve_adam(problem, mu=(1.0,), s=(1.0,), learning_rate=2.0, max_iter=1, warn=False)
+    assert result.h == np.inf
+    D = np.eye(10) - result.x
+    score = np.sum(np.sqrt(np.diagonal(D.T @ C @ D))) + 0.05 * np.abs(result.x).sum()
+    expected = score - np.linalg.slogdet(np.eye(10) - result.x**2)[1]
+    np.testing.assert_allclose(result.fun, expected)
 
 
 def test_adam_keeps_excluded_entries_at_zero_and_does_not_penalise_required_ones():
@@ -287,6 +345,39 @@ def square_root_lasso(gram, cross, power, alpha=0.05):
             pull = cross[i] - gram[i] @ w + gram[i, i] * w[i]
             w[i] = np.sign(pull) * max(abs(pull) - alpha * scale, 0) / gram[i, i]
     return w
+
+
+@pytest.mark.parametrize("solve", [solve_adam, solve_prox])
+def test_a_start_outside_of_the_domain_widens_it(solve):
+    C = load("er2_d10_nv_gauss")["C"]
+    W = np.zeros((10, 10))
+    W[0, 1] = W[1, 0] = 1.0
+    result = solve(CoLiDEProblem(C, False, 0.05), W, mu=(0.1,), s=(0.85,), max_iter=50, warn=False)
+    assert result.n_retries == 2
+    np.testing.assert_allclose(result.s, 1.05)
+    assert np.isfinite(result.h)
+
+
+def test_prox_stalls_where_precision_ends():
+    problem = CoLiDEProblem(1e40 * load("er2_d10_nv_gauss")["C"], True, 0.05)
+    with pytest.warns(ConvergenceWarning, match="no step improves"):
+        result = solve_prox(problem, mu=(1.0,), s=(1.0,))
+    assert result.status == Status.STALLED
+    assert not result.success
+    assert result.certificate > 1
+    assert result.nit < 5000
+
+
+@pytest.mark.parametrize(
+    ("case", "equal_variance", "limit"),
+    # Without extrapolation they take 399 and 92 iterations, with a constant radius 123 and 112.
+    [("er2_d20_nv_laplace", False, 250), ("er2_d10_ev_gauss", True, 85)],
+)
+def test_prox_needs_few_iterations(case, equal_variance, limit):
+    problem = CoLiDEProblem(load(case)["C"], equal_variance, 0.05, scale_floor=1e-2)
+    result = solve_prox(problem, tol=1e-6)
+    assert result.success
+    assert result.nit < limit
 
 
 def test_prox_respects_prior_knowledge():
