@@ -72,6 +72,19 @@ def test_no_inverse_outside_of_the_domain(order):
     assert invert_m_matrix(A, np.empty(workspace_size(order))) == -np.inf
 
 
+@pytest.mark.parametrize("order", [2, 40])
+def test_the_domain_ends_where_the_matrix_is_singular(order):
+    for excess, inside in ((-1e-9, True), (1e-9, False)):
+        A = np.eye(order)
+        A[0, -1] = -1.0
+        A[-1, 0] = -1.0 - excess
+        log_determinant = invert_m_matrix(A, np.empty(workspace_size(order)))
+        if inside:
+            np.testing.assert_allclose(log_determinant, np.log(-excess), rtol=1e-6)
+        else:
+            assert log_determinant == -np.inf
+
+
 def test_nan_is_outside_of_the_domain():
     A = np.full((40, 40), np.nan)
     assert invert_m_matrix(A, np.empty(workspace_size(40))) == -np.inf

@@ -491,3 +491,15 @@ def test_bad_arguments_are_named(changes, error, message):
 def test_required_cycles_are_named_by_the_start():
     with pytest.raises(ValueError, match=r"cycle among the nodes \[0, 2\]"):
         conditional_variance_order(np.eye(3), CYCLE)
+
+
+def test_a_required_edge_counts_even_if_it_explains_nothing():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(100)
+    C = np.cov(np.column_stack([a, a, a + rng.standard_normal(100)]).T, bias=True)
+    required = np.zeros((3, 3), dtype=bool)
+    required[:2, 2] = True
+    result = search_order(C, 100, [0, 1, 2], required=required, forbidden=~required)
+    variance = C[2, 2] - C[0, 2] ** 2 / C[0, 0]
+    expected = 50 * np.log([C[0, 0], C[1, 1], variance]).sum() + 2 * np.log(100) / 2
+    np.testing.assert_allclose(result.fun, expected)
