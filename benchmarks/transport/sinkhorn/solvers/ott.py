@@ -1,3 +1,10 @@
+import os
+
+# XLA reads its flags when it is loaded, and threadpoolctl does not know its threads.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+)
+
 import jax
 from benchopt import BaseSolver
 from ott.geometry import geometry
