@@ -86,8 +86,8 @@ class CoLiDECV(CoLiDE):
     required_edges : list of pairs or array-like of shape (n_features, n_features), optional
         Pairs that are in the graph: they are not penalised and never deleted.
     tiers : list of lists, optional
-        Groups of variables; no variable causes one of an earlier group. Variables that are
-        in no group are not restricted.
+        Groups of variables; no edge leads to a variable of an earlier group. Variables that
+        are in no group are not restricted, and may lie on paths to an earlier group.
     n_init : int, default=1
         Number of starts, of which the best result is kept: zero; the order that takes next
         the variable of least conditional variance; then that order in bootstrapped data.
@@ -128,7 +128,7 @@ class CoLiDECV(CoLiDE):
         Weights before the cut.
     noise_variances_ : ndarray of shape (n_features,)
         Variances of the noise; all the same one for equal variances. Residual variances
-        of the DAG after ``refine`` or ``refit``.
+        of the DAG after ``refine`` or ``refit``. Always float64.
     noise_scale_ : ndarray of shape (n_features,)
         The standard deviations :math:`\sigma` that were estimated along with the weights.
     mean_ : ndarray of shape (n_features,)

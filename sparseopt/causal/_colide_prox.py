@@ -33,15 +33,17 @@ class _ProximalStage:
         self.radius = FIRST_RADIUS
         self._recent: list[np.ndarray] = []
         self._columns = np.empty((problem.order + 6, problem.order))
-        self._accept(problem.point(W, stage.s))
+        point = problem.point(W, stage.s)
+        self._accept(point, problem.objective(point, stage.mu))
         if not np.isfinite(self.point.acyclicity):
             raise LeftDomain
 
-    def _accept(self, point):
-        stage = self.stage
-        self.point, self.x = point, point.W
-        self.objective = self.problem.objective(point, stage.mu)
-        self.violation = self.problem.kkt_residual(point, stage.mu, stage.s)
+    def _accept(self, point, objective):
+        self.point, self.x, self.objective = point, point.W, objective
+        self.violation = self._violation(point)
+
+    def _violation(self, point):
+        return self.problem.kkt_residual(point, self.stage.mu, self.stage.s)
 
     def progress(self):
         """Report the state as it is."""
@@ -67,8 +69,9 @@ class _ProximalStage:
             trial,
         )
         trial_point = problem.point(trial, stage.s)
-        if self._improves(trial_point):
-            self._accept(trial_point)
+        objective = problem.objective(trial_point, stage.mu)
+        if self._improves(trial_point, objective):
+            self._accept(trial_point, objective)
             self._extrapolate()
             self.radius = min(1.5 * self.radius, LARGEST_RADIUS)
         else:
@@ -91,16 +94,17 @@ class _ProximalStage:
         trial = extrapolated.reshape(self.x.shape)
         trial[trial * self.x <= 0.0] = 0.0
         point = self.problem.point(trial, self.stage.s)
-        if self.problem.objective(point, self.stage.mu) < self.objective:
-            self._accept(point)
+        objective = self.problem.objective(point, self.stage.mu)
+        if objective < self.objective:
+            self._accept(point, objective)
 
-    def _improves(self, point):
+    def _improves(self, point, objective):
         """Tell whether the objective falls or, where rounding hides it, the violation."""
-        gain = self.objective - self.problem.objective(point, self.stage.mu)
+        gain = self.objective - objective
         rounding = 4 * np.finfo(float).eps * (self.problem.order + abs(self.objective))
         if abs(gain) > rounding or not np.isfinite(gain):
             return gain > 0
-        return self.problem.kkt_residual(point, self.stage.mu, self.stage.s) < 0.99 * self.violation
+        return self._violation(point) < 0.99 * self.violation
 
 
 def solve_prox(
