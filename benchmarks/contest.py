@@ -88,7 +88,7 @@ class Measurement:
         """Return the line of the table."""
         value, remark = self.measure()
         met = value <= self.aim if self.at_most else value >= self.aim
-        aim = f"{'<=' if self.at_most else '>='}{self.aim:.0f}"
+        aim = f"{'<=' if self.at_most else '>='}{self.aim:g}"
         verdict = "pass" if met else "MISS"
         return f"{self.problem:<60} {self.unit:<13} {aim:>5} {value:>9.2f}  {verdict}  {remark}"
 
