@@ -7,6 +7,7 @@ Sub-packages are loaded on first use, so that ``import sparseopt`` stays cheap:
 - :mod:`sparseopt.semi_supervised`: label propagation on graphs;
 - :mod:`sparseopt.transport`: entropic optimal transport;
 - :mod:`sparseopt.causal`: causal graphs of linear models;
+- :mod:`sparseopt.decomposition`: robust PCA, low-rank plus sparse matrices;
 - :mod:`sparseopt.optimize`: losses, penalties and the solvers that combine them;
 - :mod:`sparseopt.plotting`: drawings of graphs;
 - :mod:`sparseopt.datasets`: the published experiments' data generators;
@@ -20,6 +21,7 @@ __version__ = "0.1.0.dev0"
 _SUBPACKAGES = (
     "causal",
     "datasets",
+    "decomposition",
     "linear_model",
     "optimize",
     "plotting",
