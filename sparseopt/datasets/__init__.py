@@ -8,6 +8,7 @@ from sparseopt.datasets._badly_scaled import (
 )
 from sparseopt.datasets._causal import load_sachs, make_linear_sem
 from sparseopt.datasets._graphs import make_lattice_labels, make_two_moons_graph
+from sparseopt.datasets._low_rank import make_low_rank_plus_sparse
 from sparseopt.datasets._regression import make_correlated_regression, make_text_like_regression
 from sparseopt.datasets._sparse_recovery import make_sparse_recovery
 
@@ -20,6 +21,7 @@ __all__ = [
     "make_iso_exponential",
     "make_lattice_labels",
     "make_linear_sem",
+    "make_low_rank_plus_sparse",
     "make_sparse_recovery",
     "make_text_like_regression",
     "make_two_moons_graph",
