@@ -8,19 +8,27 @@ from sparseopt.datasets._badly_scaled import (
 )
 from sparseopt.datasets._causal import load_sachs, make_linear_sem
 from sparseopt.datasets._graphs import make_lattice_labels, make_two_moons_graph
+from sparseopt.datasets._images import (
+    load_pedestrian_frames,
+    make_infrared_targets,
+    make_moving_objects,
+)
 from sparseopt.datasets._low_rank import make_low_rank_plus_sparse
 from sparseopt.datasets._regression import make_correlated_regression, make_text_like_regression
 from sparseopt.datasets._sparse_recovery import make_sparse_recovery
 
 __all__ = [
+    "load_pedestrian_frames",
     "load_sachs",
     "make_badly_scaled_classification",
     "make_badly_scaled_multiclass",
     "make_badly_scaled_regression",
     "make_correlated_regression",
+    "make_infrared_targets",
     "make_iso_exponential",
     "make_lattice_labels",
     "make_linear_sem",
+    "make_moving_objects",
     "make_low_rank_plus_sparse",
     "make_sparse_recovery",
     "make_text_like_regression",
