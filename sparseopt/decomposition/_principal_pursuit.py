@@ -90,14 +90,14 @@ class Pursuit:
         Y = self.D / max(self.spectral, excess)
         return self.xp.where(self.limits > 0, Y, self.xp.zeros_like(Y))
 
-    def dual_norm(self, Y, *, rigorous):
-        """Return the factor by which Y must be divided to satisfy the dual's constraints."""
+    def feasible(self, Y):
+        """Return Y, divided by what makes it satisfy the constraints of the dual."""
         zero = self.xp.zeros_like(self.D)
         _, excess, _ = self.passes.duality(
             self.D, zero, Y, self.limits, self.scalar(1), self.by_rows
         )
-        spectral = spectral_norm_bound(Y) if rigorous else spectral_norm(Y)
-        return max(1.0, spectral, excess)
+        Y = self.xp.where(self.limits > 0, Y, zero)
+        return Y / max(1.0, spectral_norm(Y), excess)
 
 
 @dataclass
@@ -245,9 +245,9 @@ class AugmentedLagrangian:
 
     def _measure_gap(self, state):
         """Measure the duality gap; the bound of ||Y||_2 is proved before it is believed."""
-        state.gap, Y = self.relative_gap(state, rigorous=False)
+        state.gap, _ = self.relative_gap(state, rigorous=False)
         if state.gap <= self.tol_gap:
-            state.gap, Y = self.relative_gap(state, rigorous=True)
+            state.gap, _ = self.relative_gap(state, rigorous=True)
         if state.gap > self.tol_gap:
             state.wait = RETRY_AFTER
 
@@ -260,7 +260,7 @@ class AugmentedLagrangian:
         )
         Y = scale * (state.V - state.L)
         Y = problem.xp.where(problem.limits > 0, Y, problem.xp.zeros_like(Y))
-        factor = max(1.0, excess, spectral_norm_bound(Y) if rigorous else 1.0)
+        factor = max(1.0, excess, spectral_norm_bound(Y, guess=1.0) if rigorous else 1.0)
         primal = state.x.nuclear_norm + penalty
         return (primal - product / factor) / primal, Y / factor
 
@@ -412,7 +412,6 @@ def _conclude(result, state, method):
     x, S, residual = state.x, state.S, state.residual
     if not result.success and state.rest is not None and state.rest[3] < gap:
         x, S, Y, gap, residual = state.rest  # ADMM was cut off before it did better
-        _, Y = None, Y
         state.L = x.to_dense()
     if problem.observed is not None:
         S = xp.where(problem.observed, S, xp.zeros_like(S))

@@ -36,54 +36,54 @@ def separate(D, L, V, limits, ratio, mu, by_rows, S):
 
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
-def _shrink_alike(d, l, v, limit, ratio, mu, s):
+def _shrink_alike(d, low, v, limit, ratio, mu, s):
     bound = limit / mu
     total = 0 * bound
     count = 0
     for j in range(d.shape[0]):
-        t = d[j] - l[j] + ratio * (v[j] - l[j])
+        t = d[j] - low[j] + ratio * (v[j] - low[j])
         projected = min(max(t, -bound), bound)
         rest = t - projected
         s[j] = rest
-        v[j] = l[j] + projected
+        v[j] = low[j] + projected
         total += abs(rest)
         count += rest != 0
     return (count if limit > 0 else 0), np.float64(limit) * total
 
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
-def _shrink_each(d, l, v, limits, ratio, mu, s):
+def _shrink_each(d, low, v, limits, ratio, mu, s):
     total = 0 * mu
     count = 0
     for j in range(d.shape[0]):
         bound = limits[j] / mu
-        t = d[j] - l[j] + ratio * (v[j] - l[j])
+        t = d[j] - low[j] + ratio * (v[j] - low[j])
         projected = min(max(t, -bound), bound)
         rest = t - projected
         s[j] = rest
-        v[j] = l[j] + projected
+        v[j] = low[j] + projected
         total += limits[j] * abs(rest)
         count += (rest != 0) & (bound > 0)
     return count, np.float64(total)
 
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
-def _shrink_group(d, l, v, limits, ratio, mu, s):
+def _shrink_group(d, low, v, limits, ratio, mu, s):
     step = 1 if limits.shape[0] > 1 else 0
     limit = np.float64(limits.max())
     energy = 0.0
     for j in range(d.shape[0]):
-        t = d[j] - l[j] + ratio * (v[j] - l[j])
+        t = d[j] - low[j] + ratio * (v[j] - low[j])
         energy += np.float64(t) * t * (limits[j * step] > 0)
     length = np.sqrt(energy)
     scale = min(1.0, limit / (mu * length)) if length > 0 else 1.0
     count = 0
     for j in range(d.shape[0]):
         seen = limits[j * step] > 0
-        t = d[j] - l[j] + ratio * (v[j] - l[j])
+        t = d[j] - low[j] + ratio * (v[j] - low[j])
         projected = t * scale * seen
         s[j] = t - projected
-        v[j] = l[j] + projected
+        v[j] = low[j] + projected
         count += seen
     if scale == 1.0:  # exactly zero, whatever the rounding of the subtraction
         for j in range(d.shape[0]):
