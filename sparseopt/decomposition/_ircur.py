@@ -8,9 +8,10 @@ c r log n columns J of D only. With the outliers beyond zeta removed there,
     L = C U^+ R = A B,    A = C Q diag(1/s) (m, r),    B = P'R (r, n),
 
 and zeta falls by the factor gamma. A row of C, or column of R, that is an outlier almost
-everywhere is fitted to the factors by least absolute deviations instead. An iteration costs O((m + n) r^2 log(m + n)), and needs the
-entries of D that it samples: D may be a memory map much larger than the memory. Drawing
-new rows and columns every time ("R") measures the fit on entries that it has not seen.
+everywhere is fitted to the factors by least absolute deviations instead. An iteration costs
+O((m + n) r^2 log(m + n)), and needs the entries of D that it samples: D may be a memory map much
+larger than the memory. Drawing new rows and columns every time ("R") measures the fit on
+entries that it has not seen.
 
 References: H. Cai, K. Hamm, L. Huang, J. Li & T. Wang, "Rapid robust principal component
 analysis: CUR accelerated inexact low rank estimation", IEEE Signal Processing Letters 28, 2021.
