@@ -38,7 +38,8 @@ ADVICE = (
     "or the corruption beyond what this method can undo."
 )
 DENSE_SHARE = 0.8  # share of outliers from which S is not sparse by any standard
-OWN_DIRECTION = 0.95  # leverage of a row that the low-rank part fits by itself
+OWN_DIRECTION = 0.5  # leverage of a row that the low-rank part fits nearly by itself,
+LEVERAGE_RATIO = 10  # if so many times the mean leverage
 
 
 class Data(NamedTuple):
@@ -399,10 +400,10 @@ def doubts(data, low, sparse):
                 "or the corruption is beyond what this method can undo there."
             )
         index, leverage = _largest_leverage(factor, low.s)
-        if leverage > OWN_DIRECTION and factor.shape[0] > 5 * rank:
+        if leverage > max(OWN_DIRECTION, LEVERAGE_RATIO * rank / factor.shape[0]):
             return (
-                f"the low-rank part has a direction for {name} {index} alone, so that nothing "
-                "tells its errors from its low-rank part: the rank may be too high."
+                f"the low-rank part has a direction nearly for {name} {index} alone, so that "
+                "little tells its errors from its low-rank part: the rank may be too high."
             )
     return None
 
