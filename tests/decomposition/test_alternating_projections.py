@@ -241,7 +241,7 @@ def test_corruption_beyond_breakdown_is_said():
 
 @pytest.mark.parametrize("rank", [4, 10])
 def test_rank_too_high_is_said(rank):
-    D, L, _ = make_problem((300, 300), 3, 0.2, "large")
+    D, *_ = make_problem((300, 300), 3, 0.2, "large")
     with pytest.warns(ConvergenceWarning, match="rank may be too high|rank is too high"):
         result = decompose(D, rank)
     assert not result.success
