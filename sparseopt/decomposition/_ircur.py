@@ -265,6 +265,14 @@ class _State:
             excess = max(0.0, norm - NOISE_ALLOWANCE * noise)
         return Progress(norm * self.unit, excess / size if size > 0 else excess)
 
+    def doubt(self):
+        """Return why the factors need not be right, as far as the sample shows it, or None."""
+        if self.outlier_share <= DENSE_SHARE:
+            return None
+        residual = np.abs(self.columns - self.A @ self.B[:, self.at_columns])
+        noise = NORMAL_MAD * self.unit * float(np.median(residual))
+        return too_many_outliers(self.outlier_share, noise)
+
 
 def _refit_lost_lines(data, clean, crossing, axis, threshold):
     """Fit lines anew that are outliers almost everywhere, in the least sum of deviations.
@@ -314,8 +322,7 @@ def _conclude(result, state, D, dense, warn):
     result.history["threshold"] = np.array(state.thresholds) * state.unit
     if not dense:
         result.low_rank = result.sparse = None
-        many = state.outlier_share > DENSE_SHARE
-        return warn_of(result, too_many_outliers(state.outlier_share) if many else None, warn)
+        return warn_of(result, state.doubt(), warn)
     data = prepare(D)
     low = LowRankMatrix(low.U, low.s / low.s.dtype.type(data.unit), low.Vt)
     low = low.T if data.transposed else low

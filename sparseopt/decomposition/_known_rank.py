@@ -346,7 +346,7 @@ def give_parts(data, result, low, dense, sparse, warn, stacklevel=4):
 
     The one who called the solver is as many frames up as in :func:`warn_of`, and one.
     """
-    doubt = doubts(data, low, sparse)
+    doubt = doubts(data, low, dense, sparse)
     result.low_rank, result.sparse = restore_dense(data, dense), restore_dense(data, sparse)
     return warn_of(result, doubt, warn, stacklevel)
 
@@ -361,16 +361,20 @@ def warn_of(result, doubt, warn, stacklevel=4):
     return result
 
 
-def too_many_outliers(share):
-    """Return the doubt about a decomposition whose sparse part is not sparse."""
+def too_many_outliers(share, noise):
+    """Return the doubt about a decomposition whose sparse part is not sparse.
+
+    ``noise`` is the standard deviation of what L does not fit, if that is normal noise.
+    """
     return (
         f"{100 * share:.0f}% of the observed entries are in the sparse part, too many to "
         "determine the low-rank part: the rank is too low, the corruption is beyond what this "
-        "method can undo, or there is dense noise (give its level if the method takes it)."
+        f"method can undo, or there is dense noise (of a standard deviation of about {noise:.2g}; "
+        "give noise_std if the method takes it)."
     )
 
 
-def doubts(data, low, sparse):
+def doubts(data, low, dense, sparse):
     """Return why a decomposition that fits the data need not be the right one, or None.
 
     With enough outliers, any low-rank matrix fits, and any row of it fits a row of data; and
@@ -385,7 +389,9 @@ def doubts(data, low, sparse):
         return None
     inliers = data.n_observed - n_outliers
     if n_outliers > DENSE_SHARE * data.n_observed or inliers <= rank * (m + n - rank):
-        return too_many_outliers(n_outliers / data.n_observed)
+        sizes = xp.reshape(xp.abs(data.values - dense), (-1,))
+        noise = NORMAL_MAD * data.unit * _median(sizes[sizes >= 0], xp)
+        return too_many_outliers(n_outliers / data.n_observed, noise)
     names = ("column", "row") if data.transposed else ("row", "column")
     sides = ((names[0], 1, low.U), (names[1], 0, xp.matrix_transpose(low.Vt)))
     for name, axis, factor in sides:

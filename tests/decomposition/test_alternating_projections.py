@@ -226,9 +226,10 @@ def test_dense_noise_of_known_level():
 def test_dense_noise_without_its_level_is_said():
     D, *_ = make_problem((300, 250), 3, 0.1, "large")
     noisy = D + 0.05 * np.random.default_rng(0).standard_normal(D.shape)
-    with pytest.warns(ConvergenceWarning, match="dense noise"):
+    with pytest.warns(ConvergenceWarning, match=r"standard deviation of about 0\.05\d;"):
         result = decompose(noisy, 3)
     assert not result.success
+    assert "about 5.5e+118;" in decompose(1e120 * noisy, 3, warn=False).message
 
 
 def test_corruption_beyond_breakdown_is_said():
