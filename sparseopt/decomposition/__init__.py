@@ -1,5 +1,7 @@
 """Low-rank and sparse decompositions of matrices, certified."""
 
+from sparseopt.decomposition._robust_pca import RobustPCA
+from sparseopt.decomposition._robust_pca_function import robust_pca
 from sparseopt.decomposition._segmentation_metrics import segmentation_metrics
 from sparseopt.decomposition._shrinkage import (
     effective_rank,
@@ -8,7 +10,9 @@ from sparseopt.decomposition._shrinkage import (
 )
 
 __all__ = [
+    "RobustPCA",
     "effective_rank",
+    "robust_pca",
     "segmentation_metrics",
     "singular_value_threshold",
     "soft_threshold",

@@ -37,6 +37,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sparseopt._core import Progress, Status, array_namespace, is_numpy, iterate, short_products
 from sparseopt._core._iteration import HISTORY_FIELDS
 from sparseopt._core._linalg import AndersonMixing
+from sparseopt.decomposition._huber_descent import Problem
 from sparseopt.decomposition._kernels import passes_for
 from sparseopt.decomposition._low_rank import LowRankMatrix
 from sparseopt.decomposition._singular_values import (
@@ -56,26 +57,23 @@ RETRY_AFTER = 5  # iterations after a certificate that failed
 
 
 class Pursuit:
-    """One problem: data, limits of the dual variable, and what is computed from them once.
+    """One problem, and what is computed from it once.
 
     Parameters
     ----------
-    D : array of shape (m, n)
-        Data; zero where ``observed`` is False.
-    limits : array of shape (m, 1) or (m, n)
-        lam_ij >= 0; 0 where an entry of S is free, as at missing entries.
-    by_rows : bool
+    data : Problem
+        Data and limits of the dual variable: lam_ij, or 0 where an entry of S is free, as at
+        missing entries.
+    by_rows : bool, default=False
         Whether the penalty is that of rows.
-    observed : array of bool of shape (m, n), optional
-        Where D is known.
     """
 
-    def __init__(self, D, limits, *, by_rows=False, observed=None):
-        self.xp = array_namespace(D)
-        self.D, self.limits, self.by_rows, self.observed = D, limits, by_rows, observed
+    def __init__(self, data, *, by_rows=False):
+        self.data, self.by_rows = data, by_rows
+        self.xp, self.D, self.limits = data.xp, data.D, data.limits
+        self.norm = data.norm
         self.passes = passes_for(self.xp, "pursuit")
-        self.norm = math.sqrt(self.passes.squared_distance(D, self.xp.zeros_like(D)))
-        self.spectral = spectral_norm(D) if self.norm > 0 else 0.0
+        self.spectral = spectral_norm(self.D, rtol=1e-3) if self.norm > 0 else 0.0
 
     def scalar(self, value):
         """Return ``value`` in the precision of the data, so that kernels stay in it."""
@@ -119,6 +117,7 @@ class PursuitState:
     mixing: Any = None
     plain: Any = None  # the next V without mixing, to return to
     smallest_move: float = math.inf
+    proof: Any = None  # the last gap whose bound was proved, and its dual variable
     rest: Any = None  # x, S, dual, gap and residual where the inexact ALM ended
     log: dict = field(default_factory=lambda: {"mu": [], "rank": [], "n_nonzero": []})
 
@@ -132,10 +131,11 @@ class AugmentedLagrangian:
         self.certify = certify  # whether the gap is a condition; ADMM closes it then
         self.shrink = shrink or _soft_values
 
-    def start(self, L, Y, *, exact):
+    def start(self, L, Y, *, exact, mu=None):
         """Return the state for ``L`` (a LowRankMatrix, or None for zero) and the dual ``Y``."""
         problem, xp = self.problem, self.problem.xp
-        mu = FIRST_MU / problem.spectral * (GROWTH**ADMM_START if exact else 1.0)
+        if mu is None:
+            mu = FIRST_MU / problem.spectral * (GROWTH**ADMM_START if exact else 1.0)
         if L is None:
             dense = xp.zeros_like(problem.D)
             L = LowRankMatrix(dense[:, :0], dense[0, :0], dense[:0, :])
@@ -247,7 +247,8 @@ class AugmentedLagrangian:
         """Measure the duality gap; the bound of ||Y||_2 is proved before it is believed."""
         state.gap, _ = self.relative_gap(state, rigorous=False)
         if state.gap <= self.tol_gap:
-            state.gap, _ = self.relative_gap(state, rigorous=True)
+            state.proof = self.relative_gap(state, rigorous=True)
+            state.gap = state.proof[0]
         if state.gap > self.tol_gap:
             state.wait = RETRY_AFTER
 
@@ -311,7 +312,7 @@ def principal_component_pursuit(
     Parameters
     ----------
     D : array of shape (m, n)
-        Finite float32 or float64 data, from any array library; not changed.
+        Real data, from any array library; float32 is kept. It is not written to.
     lam : float
         Weight of the sparse part, > 0.
     by_rows : bool, default=False
@@ -349,21 +350,21 @@ def principal_component_pursuit(
     result : OptimizeResult
         ``x`` (L as a :class:`LowRankMatrix`), ``low_rank``, ``sparse`` (zero where D is not
         observed), ``dual`` (feasible), ``dual_gap`` (relative, proved), ``residual``
-        (relative), ``fun``, ``nit``, ``success``, ``status``, ``message`` and ``history``, which
-        also has ``mu``, ``rank`` and ``n_nonzero``.
+        (relative), ``ended_with`` ("ialm" or "admm"), ``fun``, ``nit``, ``success``, ``status``,
+        ``message`` and ``history``, which also has ``mu``, ``rank`` and ``n_nonzero``.
     """
-    xp = array_namespace(D)
-    D, limits = _pose(D, lam, observed, row_weights, xp)
-    problem = Pursuit(D, limits, by_rows=by_rows, observed=observed)
+    if is_numpy(array_namespace(D)):
+        D = np.ascontiguousarray(D)
+    problem = Pursuit(Problem.of(D, lam, observed, row_weights), by_rows=by_rows)
     if problem.norm == 0:
         return _nothing_to_split(problem)
     engine = ThresholdedSVD(
-        D.shape,
-        D.dtype,
-        xp=xp,
+        problem.D.shape,
+        problem.D.dtype,
+        xp=problem.xp,
         solver=svd_solver,
         random_state=random_state,
-        device=getattr(D, "device", None),
+        device=getattr(problem.D, "device", None),
     )
     method = AugmentedLagrangian(
         problem, engine, tol=tol, tol_gap=tol_gap, certify=solver != "ialm", shrink=shrink
@@ -372,9 +373,9 @@ def principal_component_pursuit(
         state = method.start(None, problem.dual_start(), exact=solver == "admm")
     else:
         state = method.start(
-            start.x, start.dual / problem.dual_norm(start.dual, rigorous=False), exact=True
+            problem.data.first(start), problem.feasible(start.dual), exact=True, mu=_last_mu(start)
         )
-    with short_products(math.prod(D.shape)):
+    with short_products(math.prod(problem.D.shape)):
         result = iterate(
             method.step,
             state,
@@ -391,36 +392,32 @@ def principal_component_pursuit(
     return result
 
 
-def _pose(D, lam, observed, row_weights, xp):
-    """Return D, zero where it is unknown, and the limits of the dual variable."""
-    device = getattr(D, "device", None)
-    limits = xp.full((D.shape[0], 1), lam, dtype=D.dtype, device=device)
-    if row_weights is not None:
-        limits = limits * xp.astype(row_weights, D.dtype)[:, None]
-    if observed is not None:
-        D = xp.where(observed, D, xp.zeros_like(D))
-        limits = xp.where(observed, limits, xp.zeros_like(limits))
-    if is_numpy(xp):
-        D, limits = np.ascontiguousarray(D), np.ascontiguousarray(limits)
-    return D, limits
+def _last_mu(start):
+    """Return the mu with which another run ended, if it ended with ADMM."""
+    mu = start.history.get("mu", ())
+    return float(mu[-1]) if start.get("ended_with") == "admm" and len(mu) else None
 
 
 def _conclude(result, state, method):
     """Store both parts, the certificate and the message that reports it."""
     problem, xp = method.problem, method.problem.xp
-    gap, Y = method.relative_gap(state, rigorous=True)
+    proved = result.success and state.proof is not None
+    gap, Y = state.proof if proved else method.relative_gap(state, rigorous=True)
     x, S, residual = state.x, state.S, state.residual
     if not result.success and state.rest is not None and state.rest[3] < gap:
         x, S, Y, gap, residual = state.rest  # ADMM was cut off before it did better
         state.L = x.to_dense()
-    if problem.observed is not None:
-        S = xp.where(problem.observed, S, xp.zeros_like(S))
-    result.x, result.low_rank, result.sparse = x, state.L, S
-    result.dual, result.dual_gap, result.residual = Y, gap, residual
+    if problem.data.seen is not None:
+        S = xp.where(problem.data.seen, S, xp.zeros_like(S))
     _, _, penalty = problem.passes.duality(
         S, xp.zeros_like(S), S, problem.limits, problem.scalar(1), problem.by_rows
     )
-    result.fun = x.nuclear_norm + penalty
+    unit = problem.data.unit
+    result.fun = (x.nuclear_norm + penalty) * unit
+    result.x = problem.data.restore(x)
+    result.low_rank, result.sparse = (problem.data.dense(part, unit) for part in (state.L, S))
+    result.dual, result.dual_gap, result.residual = Y, gap, residual
+    result.ended_with = "admm" if state.exact else "ialm"
     result.history.update({name: np.array(values) for name, values in state.log.items()})
     result.message = _describe(result, method)
 
@@ -451,6 +448,7 @@ def _nothing_to_split(problem):
         dual=problem.xp.zeros_like(zero),
         dual_gap=0.0,
         residual=0.0,
+        ended_with="ialm",
         fun=0.0,
         certificate=0.0,
         nit=0,

@@ -27,6 +27,8 @@ FIRST_WIDTH = 20
 SUBSPACE_SHARE = 0.2  # largest share of min(m, n) for which subspace iteration is tried
 GRAM_ACCURACY = 1e-6  # thresholds below this part of the largest value need more than W'W
 SMALL = 40  # min(m, n) up to which nothing beats LAPACK's full decomposition
+MODERATE = 200  # min(m, n) up to which the norm is taken from a full decomposition
+NORM_ROUNDS = 100  # of subspace iteration at most, for the norm of larger matrices
 SOLVERS = ("auto", "full", "gram", "subspace")
 
 
@@ -146,24 +148,28 @@ def leading_svd(W, rank, *, random_state=None):
     return _leading(_full_svd(W), rank)
 
 
-def spectral_norm(W, *, max_rounds=100):
-    """Return the largest singular value of ``W``, found by block subspace iteration.
+def spectral_norm(W, *, rtol=None):
+    """Return the largest singular value of ``W``.
 
-    It is approached from below. The last changes are of the order of the rounding, unless
-    ``max_rounds`` cuts them off.
+    Parameters
+    ----------
+    W : array of shape (m, n)
+        Real matrix, from any array library.
+    rtol : float, optional
+        Block subspace iteration, which approaches it from below, ends when a round changes it
+        by less than this part; by default by its rounding. Small matrices are decomposed.
     """
     xp = array_namespace(W)
-    smaller = min(W.shape)
-    if smaller <= SMALL:
+    if min(W.shape) <= MODERATE:
         return float(xp.max(xp.linalg.svdvals(W)))
     start = np.random.default_rng(0).standard_normal((W.shape[1], OVERSAMPLING))
     V = xp.asarray(start, dtype=W.dtype, device=getattr(W, "device", None))
-    eps = float(xp.finfo(W.dtype).eps)
+    rtol = 4 * float(xp.finfo(W.dtype).eps) if rtol is None else rtol
     last = 0.0
-    for _ in range(max_rounds):
+    for _ in range(NORM_ROUNDS):
         found = _subspace_iteration(W, V, 1)
         norm, V = float(found.s[0]), xp.matrix_transpose(found.Vt)
-        if norm <= last * (1 + 4 * eps):
+        if norm <= last * (1 + rtol):
             break
         last = norm
     return max(norm, last)
@@ -183,19 +189,20 @@ def spectral_norm_bound(W, *, guess=None):
         Real matrix, from any array library.
     guess : float, optional
         What is tried first, by default the result of :func:`spectral_norm`. The bound is at
-        least that. It exceeds the norm by 16 times the guess's deficit or 1e-9, whichever
-        is larger.
+        least that; its relative excess over the norm is at most 16 times what the guess lacks,
+        or of the order of the rounding.
     """
     xp = array_namespace(W)
+    precision = float(xp.finfo(W.dtype).eps)
     W = xp.astype(W, xp.float64)
     guess = spectral_norm(W) if guess is None else guess
     if guess == 0:
         return 0.0
     gram = _small_gram(W, xp)
     k = gram.shape[0]
-    rounding = 4 * max(W.shape) * np.finfo(np.float64).eps
+    rounding = 4 * max(W.shape) * float(np.finfo(np.float64).eps)
     eye = xp.eye(k, dtype=xp.float64, device=getattr(W, "device", None))
-    excess = max(rounding, 1e-9)
+    excess = max(2 * rounding, 8 * precision)  # less is not to be expected of the data
     while not _is_positive_definite(guess**2 * (1 + excess) * eye - gram, xp):
         excess *= 16
     return guess * math.sqrt((1 + excess) * (1 + rounding))

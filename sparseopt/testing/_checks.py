@@ -72,6 +72,9 @@ def expected_failed_checks(estimator):
             "check_sample_weight_equivalence_on_dense_data": "weighted sums round differently, so "
             "that fits agree to their tolerance, which is coarser than the check's"
         }
+    if type(estimator).__name__ == "SparseObjectSegmenter":
+        reason = "score needs masks in the shape of X, not one label a sample"
+        return {"check_fit_score_takes_y": reason, "check_pipeline_consistency": reason}
     return {}
 
 
@@ -256,6 +259,8 @@ def check_float32_is_kept(name, estimator):
     else:
         is_classifier = get_tags(estimator).classifier_tags is not None
         output = fitted.predict_proba(X) if is_classifier else _output(fitted, X)
+        if output.dtype == bool:  # masks
+            output = fitted.decision_function(X)
         assert output.dtype == np.float32, f"{name}: output is {output.dtype}"
     _assert_same_output(
         estimator, X.astype(np.float64), y.astype(np.float64), other_X=X, other_y=y, rtol=1e-2
@@ -326,10 +331,10 @@ def check_failed_fit_changes_nothing(name, estimator):
     """Check that a fit that raises leaves an estimator as it was, fitted or not."""
     X, y = _make_data(estimator)
     spoiled = X.copy()
-    spoiled[0, 0] = np.nan
+    spoiled[0, 0] = np.inf if get_tags(estimator).input_tags.allow_nan else np.nan
     for start in (clone(estimator), _fit(estimator, X, y)):
         before = vars(start).copy()
-        _assert_refuses(start.fit, spoiled[:, :4], y, f"{name} accepted NaN in X")
+        _assert_refuses(start.fit, spoiled[:, :4], y, f"{name} accepted {spoiled[0, 0]} in X")
         after = vars(start)
         assert after.keys() == before.keys(), f"{name}: {after.keys() ^ before.keys()}"
         assert all(after[key] is before[key] for key in before)
