@@ -18,8 +18,6 @@ from sparseopt.decomposition._singular_values import spectral_norm, spectral_nor
 FIRST_SHARE = 0.1  # of the spectral norm of the data: the first mu
 STAGE_FACTOR = 0.2  # of the mu of successive stages
 STAGE_GAP = 1e-2  # relative, at which a stage ends
-GUESS_ROUNDS = 10  # of subspace iteration, before a bound of a spectral norm is proved
-FINE = 1e-8  # tolerance up to which it takes more of them
 RECHECK = 10  # steps between two confirmations of the gap
 
 
@@ -162,7 +160,7 @@ class HuberDescent:
         self._extrapolate(before, momentum, before)
         gap = relative_gap(self.objective, self.lower_bound)
         if self.mu > self.goal:
-            if gap <= STAGE_GAP:
+            if gap <= max(STAGE_GAP, 4 * self.problem.accuracy(self.mu)):
                 self._set(max(STAGE_FACTOR * self.mu, self.goal))
             gap = 1.0
         return self.objective, gap
@@ -182,8 +180,7 @@ class HuberDescent:
 
     def dual_excess(self, clipped):
         """Return what c / mu must be divided by to be feasible for the dual problem."""
-        rounds = GUESS_ROUNDS if self.tol > FINE else 10 * GUESS_ROUNDS
-        guess = max(self.mu, spectral_norm(clipped, max_rounds=rounds))
+        guess = max(self.mu, spectral_norm(clipped, rtol=self.tol / 10))
         return max(1.0, spectral_norm_bound(clipped, guess=guess) / self.mu)
 
     def _shrink_values(self):

@@ -208,8 +208,9 @@ class _Refinement:
         """Find the residual at the present deviation, and its deviation."""
         descent, before = self.descent, self.deviation
         descent.begin(default_mu(before, self.problem.shape))
+        accuracy = max(ACCURACY, 4 * self.problem.accuracy(descent.mu))
         first, gap = descent.nit, math.inf
-        while gap > ACCURACY and descent.nit < first + STEPS:
+        while gap > accuracy and descent.nit < first + STEPS:
             _, gap = descent.advance()
         self.deviation = self._deviation()
         if self.deviation <= max(NO_NOISE, 100 * self.problem.eps) * self.spread:
