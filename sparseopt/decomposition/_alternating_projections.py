@@ -20,11 +20,10 @@ import numbers
 
 import array_api_compat
 
-from sparseopt._core import array_namespace, check_nonnegative, iterate, short_products
+from sparseopt._core import array_namespace, check_nonnegative, short_products
+from sparseopt.decomposition._factor_state import FactorState, run
 from sparseopt.decomposition._known_rank import (
-    ADVICE,
     NOISE_THRESHOLD,
-    FactorState,
     check_init_cap,
     check_rank,
     effective_tolerance,
@@ -150,20 +149,16 @@ def accelerated_alternating_projections(
         first = max(first_threshold(data, beta_init, cap), floor)
         low = leading_svd(zero_filled(data, first) / data.share, rank, random_state=random_state)
         state = _State(data, low, beta, gamma, floor, _check_incoherence(incoherence))
-        result = iterate(
+        return run(
             _step,
             state,
-            initial=state.observe(beta * float(low.s[0])),
+            state.observe(beta * float(low.s[0])),
+            method=METHOD,
             max_iter=max_iter,
             tol=tol,
-            method=METHOD,
             callback=callback,
-            certificate_name="relative residual",
-            advice=ADVICE,
-            descends=True,
-            warn=False,
+            warn=warn,
         )
-    return state.conclude(result, warn)
 
 
 class _State(FactorState):

@@ -17,7 +17,6 @@ from scipy import sparse as scipy_sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import (
-    Progress,
     Status,
     array_namespace,
     check_at_least_one,
@@ -275,50 +274,6 @@ def _tiles(values):
         yield slice(start, stop), buffer[: stop - start]
 
 
-class FactorState:
-    """Low-rank factors, their residual at a threshold, and the thresholds so far.
-
-    ``floor`` is the least threshold: what dense noise of the given level does not exceed.
-    """
-
-    def __init__(self, data, low, floor, *, clip=False):
-        self.data, self.low, self.floor, self.clip = data, low, floor, clip
-        self.thresholds: list[float] = []
-        self.nit = 0
-
-    @property
-    def x(self):
-        """The low-rank part of the matrix given."""
-        return self.data.restore(self.low)
-
-    def observe(self, threshold, U=None, Vt=None):
-        """Look at the residual beyond a threshold, and report it."""
-        U, Vt = (self.low.U, self.low.Vt) if U is None else (U, Vt)
-        threshold = max(threshold, self.floor)
-        products = residual_products(self.data, self.low, U, Vt, threshold, clip=self.clip)
-        self.products = products
-        certificate = self.data.relative(products.norm)
-        if threshold == self.floor:
-            certificate = min(certificate, self.data.relative(products.tangent_norm()))
-        if math.isfinite(products.norm):
-            self.thresholds.append(threshold)
-            self._finite = self.low
-        return Progress(products.norm * self.data.unit, certificate)
-
-    def conclude(self, result, warn):
-        """Fill in the parts of a result, and warn if it is not what was asked for.
-
-        The one who called the solver is two frames up.
-        """
-        data, low = self.data, self._finite
-        threshold = self.thresholds[-1]
-        shrinkage = threshold if self.clip else 0.0
-        dense = low.to_dense()
-        sparse = outliers(data, dense, threshold, shrinkage=shrinkage)
-        result.history["threshold"] = np.array(self.thresholds) * data.unit
-        return give_parts(data, result, low, dense, sparse, warn, stacklevel=4)
-
-
 def first_threshold(data, multiple, cap):
     """Return the smaller of ``cap`` and ``multiple`` times the spectral norm of the data."""
     lower_bound = data.norm / (data.share * math.sqrt(min(data.values.shape)))
@@ -382,9 +337,7 @@ def doubts(data, low, dense, sparse):
     """
     xp, rank = data.xp, low.rank
     m, n = data.values.shape
-    observed = xp.isfinite(data.values)
-    outlying = sparse != 0
-    n_outliers = int(xp.count_nonzero(outlying))
+    n_outliers = int(xp.count_nonzero(sparse))
     if n_outliers == 0:
         return None
     inliers = data.n_observed - n_outliers
@@ -395,9 +348,7 @@ def doubts(data, low, dense, sparse):
     names = ("column", "row") if data.transposed else ("row", "column")
     sides = ((names[0], 1, low.U), (names[1], 0, xp.matrix_transpose(low.Vt)))
     for name, axis, factor in sides:
-        n_outlying = xp.count_nonzero(outlying, axis=axis)
-        n_fitted = xp.count_nonzero(observed, axis=axis) - n_outlying
-        lost = (n_outlying > 0) & (n_fitted <= rank)
+        lost, n_fitted = lost_lines(data, sparse, rank, axis)
         if bool(xp.any(lost)):
             index = int(xp.argmax(xp.astype(lost, xp.int64)))
             return (
@@ -412,6 +363,17 @@ def doubts(data, low, dense, sparse):
                 "little tells its errors from its low-rank part: the rank may be too high."
             )
     return None
+
+
+def lost_lines(data, sparse, rank, axis):
+    """Return which rows (``axis`` 1) or columns (0) have outliers, and too few inliers for a fit.
+
+    Also the numbers of inliers. As many as the rank can be fitted whatever they are.
+    """
+    xp = data.xp
+    n_outlying = xp.count_nonzero(sparse, axis=axis)
+    n_fitted = xp.count_nonzero(xp.isfinite(data.values), axis=axis) - n_outlying
+    return (n_outlying > 0) & (n_fitted <= rank), n_fitted
 
 
 def _largest_leverage(factor, s):

@@ -5,8 +5,10 @@ the threshold zeta, C = D - L - S for S = soft(D - L, zeta), both factors step a
 
     A  <-  A + eta C B (B'B)^-1,    B  <-  B + eta C'A (A'A)^-1.
 
-zeta falls whenever the factors have nearly settled at the minimum of the Huber loss that it
-stands for, which needs no knowledge of how many entries are corrupted.
+The start is the rank-r approximation of D without the entries beyond the first threshold, or,
+with a given schedule, of D clipped there, as published. zeta falls whenever the factors have
+nearly settled at the minimum of the Huber loss that it stands for, which needs no knowledge of
+how many entries are corrupted.
 
 The steps do not depend on which factors are chosen for L. We take A = U s^1/2, B = V s^1/2
 from orthonormal U and V, where the inverses are those of the singular values s,
@@ -24,11 +26,10 @@ which learns the thresholds and steps that ``schedule`` takes.
 
 import numpy as np
 
-from sparseopt._core import array_namespace, check_nonnegative, iterate, short_products
+from sparseopt._core import array_namespace, check_nonnegative, short_products
+from sparseopt.decomposition._factor_state import FactorState, run
 from sparseopt.decomposition._known_rank import (
-    ADVICE,
     NOISE_THRESHOLD,
-    FactorState,
     check_init_cap,
     check_rank,
     effective_tolerance,
@@ -149,22 +150,18 @@ def scaled_gradient_descent(
             plan = _Continuation(start, decay)
         else:
             plan = _Schedule(schedule, data.unit)
-        low = _initial(data, rank, max(plan.first, floor), random_state)
+        low = _initial(data, rank, max(plan.first, floor), schedule is not None, random_state)
         state = _State(data, low, floor, plan)
-        result = iterate(
+        return run(
             _step,
             state,
-            initial=state.observe(plan.second),
+            state.observe(plan.second),
+            method=METHOD,
             max_iter=max_iter,
             tol=tol,
-            method=METHOD,
             callback=callback,
-            certificate_name="relative residual",
-            advice=ADVICE,
-            descends=True,
-            warn=False,
+            warn=warn,
         )
-    return state.conclude(result, warn)
 
 
 class _State(FactorState):
@@ -231,10 +228,13 @@ def _start_threshold(data, init_cap):
     return first_threshold(data, 2 / (m * n) ** 0.25, typical_cap(data, init_cap))
 
 
-def _initial(data, rank, threshold, random_state):
-    shrunk = zero_filled(data)
-    shrunk = (shrunk - soft_threshold(shrunk, threshold)) / data.share
-    return leading_svd(shrunk, rank, random_state=random_state)
+def _initial(data, rank, threshold, clip, random_state):
+    if clip:
+        filled = zero_filled(data)
+        filled = filled - soft_threshold(filled, threshold)
+    else:
+        filled = zero_filled(data, threshold)
+    return leading_svd(filled / data.share, rank, random_state=random_state)
 
 
 def _step(state):

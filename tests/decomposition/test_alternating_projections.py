@@ -15,7 +15,14 @@ from sparseopt.decomposition import _alternating_projections as module
 from sparseopt.decomposition._alternating_projections import (
     accelerated_alternating_projections as decompose,
 )
-from sparseopt.decomposition._known_rank import prepare, residual_products
+from sparseopt.decomposition._factor_state import FactorState
+from sparseopt.decomposition._known_rank import (
+    doubts,
+    effective_tolerance,
+    prepare,
+    residual_products,
+    typical_cap,
+)
 from sparseopt.decomposition._low_rank import LowRankMatrix
 
 DATA = Path(__file__).parents[1] / "data" / "decomposition"
@@ -41,6 +48,11 @@ def make_problem(shape=(120, 100), rank=3, share=0.1, law="mean", seed=0):
 
 def relative_error(found, true):
     return np.linalg.norm(found - true) / np.linalg.norm(true)
+
+
+def low_of(D, rank):
+    U, s, Vt = np.linalg.svd(D)
+    return LowRankMatrix(U[:, :rank], s[:rank], Vt[:rank])
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +276,56 @@ def test_too_few_iterations_are_said():
     assert decompose(D, 3, max_iter=3, warn=False).message == result.message
 
 
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_mends_rows_and_columns_that_it_had_wrong(seed, monkeypatch):
+    D, L, _ = make_problem((500, 500), 25, 0.4, "mean", seed)
+    result = decompose(D, 25)
+    assert result.success
+    assert relative_error(result.low_rank, L) < 1e-5
+    assert len(result.history["time"]) == len(result.history["threshold"])
+    assert np.all(np.diff(result.history["time"]) >= 0)
+    assert result.history["iteration"][-1] == result.nit
+    assert f"after {result.nit} iterations" in result.message
+    monkeypatch.setattr(FactorState, "repair", lambda self, sparse: False)
+    assert "too few to determine" in decompose(D, 25, warn=False).message
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_repair_fits_lines_to_the_factor_of_the_others(axis):
+    _, L, _ = make_problem((60, 50), 2)
+    rng = np.random.default_rng(0)
+    D = np.where(rng.random(L.shape) < 0.1, 50.0, L)
+    wrong, S = L.copy(), np.zeros_like(L)
+    lines = (slice(None), [3, 8]) if axis == 0 else ([3, 8], slice(None))
+    wrong[lines] = wrong[lines][::-1] if axis == 1 else wrong[lines][:, ::-1]
+    S[lines] = 1.0
+    state = FactorState(prepare(D), low_of(wrong, 2), 0.0)
+    assert state.repair(S)
+    assert_allclose(state.low.to_dense(), L, atol=1e-10)
+    assert_allclose(state.low.U.T @ state.low.U, np.eye(2), atol=1e-12)
+    assert not state.repair(np.zeros_like(L))
+    S[:] = 1.0  # everything is lost: nothing to repair it from
+    assert not state.repair(S)
+
+
+def test_doubts():
+    _, L, _ = make_problem((60, 50), 2)
+    data, transposed = prepare(L), prepare(np.asfortranarray(L))
+    low = decompose(L, 2).x
+    S = np.zeros_like(L)
+    assert doubts(data, low, L, S) is None
+    S[7, :48] = 1.0
+    assert "no more than 2 entries of row 7 are" in doubts(data, low, L, S)
+    assert "no more than 2 entries of row 7 are" in doubts(transposed, low.T, L.T, S.T)
+    S[7, 47] = 0.0
+    assert doubts(data, low, L, S) is None
+    # Rank 2 has 12 parameters here, and there are 12 inliers.
+    small = np.random.default_rng(0).standard_normal((4, 4))
+    S = np.diag([1.0, 1.0, 1.0, 1.0])
+    assert "25% of the observed entries" in doubts(prepare(small), low_of(small, 2), small, S)
+    assert doubts(prepare(small), low_of(small, 1), small, S) is None
+
+
 @pytest.mark.parametrize("rank", [1, 4])
 @pytest.mark.parametrize("value", [0.0, 7.0])
 def test_constant_matrices(rank, value):
@@ -298,6 +360,57 @@ def test_rank_deficient_matrices(m, n, true_rank, more, seed):
     assert_allclose(result.low_rank + result.sparse, L, atol=1e-6)
     assert_allclose(result.x.U.T @ result.x.U, np.eye(rank), atol=1e-7)
     assert_allclose(result.x.Vt @ result.x.Vt.T, np.eye(rank), atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(20, 4), (5, 4), (4, 4)])
+@pytest.mark.parametrize("scale", [1.0, 1e-17, 0.0])
+def test_complement_is_orthogonal_whatever_is_left(shape, scale):
+    rng = np.random.default_rng(0)
+    U = np.linalg.qr(rng.standard_normal(shape))[0]
+    B = scale * rng.standard_normal(shape)
+    if scale == 1.0:
+        B -= U @ (U.T @ B)
+    Q, R = module._complement(U, B)
+    assert Q.shape[1] == min(4, shape[0] - 4)
+    assert_allclose(Q.T @ Q, np.eye(Q.shape[1]), atol=1e-10)
+    assert_allclose(U.T @ Q, 0, atol=1e-10)
+    assert_allclose(Q @ R, B, atol=1e-12)
+
+
+def test_projection_is_that_of_the_tangent_space():
+    rng = np.random.default_rng(0)
+    Z = rng.standard_normal((6, 5))
+    for rank in (2, 5):
+        low = low_of(rng.standard_normal((6, 5)), rank)
+        left, right = low.U.T @ Z, Z @ low.Vt.T
+        core = left @ low.Vt.T
+        found, following = module._project(low.U, low.Vt, right, left, core, core)
+        P, Q = low.U @ low.U.T, low.Vt.T @ low.Vt
+        U, s, Vt = np.linalg.svd(P @ Z + Z @ Q - P @ Z @ Q)
+        assert_allclose(found.to_dense(), (U[:, :rank] * s[:rank]) @ Vt[:rank], atol=1e-12)
+        assert_allclose(following, s[rank] if rank < 5 else 0.0, atol=1e-12)
+
+
+def test_cap_is_of_the_typical_entry():
+    D = np.array([[1.0, -2.0, 3.0, 4.0, 500.0]])
+    assert_allclose(typical_cap(prepare(D), 2.0), 2 * 1.4826 * 3)
+    two = np.vstack([D, D])
+    observed = np.array([[True, True, True, False, True], [False, False, False, True, False]])
+    assert_allclose(
+        typical_cap(prepare(np.where(observed, two, np.nan), observed), 1.0), 1.4826 * 3
+    )
+    zeros = np.zeros((3, 5))
+    zeros[0] = D
+    assert_allclose(typical_cap(prepare(zeros), 1.0), 1.4826 * 3)
+    assert typical_cap(prepare(np.zeros((3, 5))), 1.0) == 0
+    assert typical_cap(prepare(D), None) == np.inf
+
+
+def test_tolerance_is_no_finer_than_the_numbers():
+    D = np.ones((3, 2))
+    assert effective_tolerance(0, prepare(D)) == 20 * np.finfo(float).eps
+    assert effective_tolerance(1e-9, prepare(D.astype(np.float32))) == 20 * np.finfo("f4").eps
+    assert effective_tolerance(1e-3, prepare(D)) == 1e-3
 
 
 def test_callback_sees_the_low_rank_part_and_stops():

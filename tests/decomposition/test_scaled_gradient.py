@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.decomposition._known_rank import prepare, residual_products
 from sparseopt.decomposition._low_rank import LowRankMatrix
+from sparseopt.decomposition._scaled_gradient import _with_floor
 from sparseopt.decomposition._scaled_gradient import scaled_gradient_descent as decompose
 
 DATA = Path(__file__).parents[1] / "data" / "decomposition"
@@ -61,6 +62,15 @@ def test_a_schedule_goes_on_at_its_last_rate():
     assert result.nit > 10
     assert_allclose(result.history["threshold"][1:] / result.history["threshold"][:-1], 0.7)
     assert relative_error(result.low_rank, L) < 1e-5
+
+
+def test_a_schedule_is_in_the_units_of_the_data():
+    D, *_ = make_problem()
+    thresholds = 4 * np.median(np.abs(D)) * 0.7 ** np.arange(5)
+    result = decompose(D, 3, schedule=(thresholds, np.full(5, 0.7)))
+    scaled = decompose(1e80 * D, 3, schedule=(1e80 * thresholds, np.full(5, 0.7)))
+    assert scaled.nit == result.nit
+    assert relative_error(scaled.low_rank / 1e80, result.low_rank) < 1e-8
 
 
 @pytest.mark.parametrize("largest", [None, 500.0])
@@ -133,10 +143,11 @@ def test_single_precision():
 
 
 @pytest.mark.parametrize("largest", [None, 500.0])
-def test_missing_entries(largest):
-    D, L, _ = make_problem((200, 180), 3, 0.1, largest)
-    observed = np.random.default_rng(5).random(D.shape) < 0.5
-    result = decompose(np.where(observed, D, np.nan), 3, observed=observed)
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_missing_entries(largest, share):
+    D, L, _ = make_problem((200, 180), 2, 0.1, largest)
+    observed = np.random.default_rng(5).random(D.shape) < share
+    result = decompose(np.where(observed, D, np.nan), 2, observed=observed)
     assert result.success
     assert relative_error(result.low_rank, L) < 1e-4
     assert np.all(result.sparse[~observed] == 0)
@@ -161,10 +172,29 @@ def test_constant_matrices(rank, value):
     assert_allclose(result.sparse, 0, atol=1e-5)
 
 
-def test_superfluous_directions_do_not_explode():
-    _, L, _ = make_problem((60, 50), 2)
-    result = decompose(L, 6, warn=False)
-    assert relative_error(result.low_rank, L) < 1e-6
+@pytest.mark.parametrize("share", [0.0, 0.05])
+def test_superfluous_directions_do_not_explode(share):
+    D, L, _ = make_problem((60, 50), 2, share, 20.0)
+    result = decompose(D, 6, warn=False)
+    assert np.linalg.norm(result.low_rank) < 2 * np.linalg.norm(D)
+    if share == 0:
+        assert relative_error(result.low_rank, L) < 1e-6
+
+
+def test_directions_of_no_size_take_no_large_step():
+    low = LowRankMatrix(np.eye(6, 2), np.array([3.0, 1e-12]), np.eye(2, 5))
+    D = np.ones((6, 5))
+    products = residual_products(prepare(D), low, low.U, low.Vt, 0.5, clip=True)
+    values = _with_floor(low.s, products, 1.0)
+    assert values[0] == 3.0
+    assert_allclose(values[1], 0.5 * np.sqrt(6))  # C V is a column of halves
+
+
+def test_steps_grow_with_the_share_of_outliers():
+    D, L, _ = make_problem((300, 300), 5, 0.4)
+    few, many = (decompose(X, 5).nit for X in (L, D))
+    assert many < 90
+    assert few < many
 
 
 def test_rank_too_high_is_said():
