@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmarks.causal.published import learn_dag
 from benchmarks.causal.rivals import has_dagma, learn_by_dagma
-from benchmarks.causal.settings import simulate, timed
+from benchmarks.causal.settings import simulate
+from benchmarks.clock import timed
 from sparseopt.causal import CoLiDE, shd, shd_cpdag, threshold_to_dag
 
 SEEDS = range(5)

@@ -1,9 +1,4 @@
-"""The simulations of the published comparison, and the time of a fit."""
-
-import time
-import warnings
-
-from threadpoolctl import threadpool_limits
+"""The simulations of the published comparison."""
 
 from sparseopt.datasets import make_linear_sem
 
@@ -25,15 +20,3 @@ SETTINGS = {
 def simulate(setting, seed, **changes):
     """Return a data set of a setting."""
     return make_linear_sem(1000, **{**SETTINGS[setting], **changes}, random_state=1000 + seed)
-
-
-def timed(function, repeats=1):
-    """Return the smallest processor time of ``function``, on one thread, and its last value."""
-    seconds = float("inf")
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for _ in range(repeats):
-            start = time.process_time()
-            value = function()
-            seconds = min(seconds, time.process_time() - start)
-    return seconds, value

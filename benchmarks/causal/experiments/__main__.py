@@ -10,7 +10,8 @@ import argparse
 import numpy as np
 
 from benchmarks.causal.experiments.recorded import RECORDED
-from benchmarks.causal.settings import SETTINGS, simulate, timed
+from benchmarks.causal.settings import SETTINGS, simulate
+from benchmarks.clock import timed
 from sparseopt.causal import CoLiDE, SortRegress, shd, shd_cpdag
 
 METHODS = {
