@@ -3,6 +3,7 @@
 from sparseopt.decomposition._robust_pca import RobustPCA
 from sparseopt.decomposition._robust_pca_function import robust_pca
 from sparseopt.decomposition._segmentation_metrics import segmentation_metrics
+from sparseopt.decomposition._segmenter import SparseObjectSegmenter
 from sparseopt.decomposition._shrinkage import (
     effective_rank,
     singular_value_threshold,
@@ -11,6 +12,7 @@ from sparseopt.decomposition._shrinkage import (
 
 __all__ = [
     "RobustPCA",
+    "SparseObjectSegmenter",
     "effective_rank",
     "robust_pca",
     "segmentation_metrics",

@@ -76,7 +76,7 @@ def segmentation_metrics(y_true, y_pred, *, match="overlap", max_distance=3.0):
     >>> metrics.iou, metrics.pd, metrics.fa
     (0.4, 0.5, 0.03571428571428571)
     """
-    true, predicted = _check_masks(y_true, "y_true"), _check_masks(y_pred, "y_pred")
+    true, predicted = check_masks(y_true, "y_true"), check_masks(y_pred, "y_pred")
     if true.shape != predicted.shape:
         raise ValueError(
             f"y_true and y_pred must have the same shape, got {np.shape(y_true)} and "
@@ -112,7 +112,7 @@ def intersection_over_union(true, predicted):
     return np.count_nonzero(true & predicted) / union if union else 1.0
 
 
-def _check_masks(masks, name):
+def check_masks(masks, name):
     """Return masks as a boolean array of shape (n_images, height, width)."""
     array = np.asarray(masks)
     if array.ndim not in (2, 3) or array.size == 0:
