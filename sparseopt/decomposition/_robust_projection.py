@@ -109,7 +109,7 @@ def _check_arrays(Z, components, observed):
         raise ValueError(
             f"Z and components must have equally many columns, got {Z.shape[1]} and {V.shape[1]}."
         )
-    V = np.ascontiguousarray(V, dtype=np.float64)
+    V = np.array(V, dtype=np.float64, order="C")  # read-only ones would compile the loops again
     if not np.all(np.isfinite(V)):
         raise ValueError("components must be finite, got NaN or infinite entries.")
     if Z.dtype not in (np.float32, np.float64):
