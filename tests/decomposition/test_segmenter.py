@@ -307,7 +307,7 @@ def test_images_are_independent_once_the_background_is_known(background, small_v
 @pytest.mark.parametrize("background", BACKGROUNDS)
 def test_flattened_images_give_the_same(background, small_video):
     images, masks = small_video
-    options = {"patch_size": 20, "random_state": 0}
+    options = {"lam": 3.0, "patch_size": 20, "random_state": 0}
     stacked = SparseObjectSegmenter(background, **options).fit(images, masks)
     rows = images.reshape(12, -1)
     for shape in ((36, 40), (36, -1), [-1, 40]):
