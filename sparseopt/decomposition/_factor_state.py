@@ -111,7 +111,7 @@ def run(step, state, initial, *, method, max_iter, tol, callback, warn):
         result = _joined(result, more, method, tol)
         dense, sparse = state.parts()
     result.history["threshold"] = np.array(state.thresholds) * state.data.unit
-    return give_parts(state.data, result, state._finite, dense, sparse, warn, stacklevel=4)
+    return give_parts(state.data, result, state._finite, dense, sparse, warn, stacklevel=5)
 
 
 def _joined(first, more, method, tol):

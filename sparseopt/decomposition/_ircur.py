@@ -328,4 +328,4 @@ def _conclude(result, state, D, dense, warn):
     low = low.T if data.transposed else low
     low_rank = low.to_dense()
     sparse = outliers(data, low_rank, result.threshold / data.unit)
-    return give_parts(data, result, low, low_rank, sparse, warn)
+    return give_parts(data, result, low, low_rank, sparse, warn, stacklevel=5)

@@ -33,8 +33,8 @@ NOISE_THRESHOLD = 3.0  # deviations of dense noise up to which an entry is no ou
 SAFE_EXPONENT = {4: 20, 8: 200}  # of 2, by itemsize: squares of such entries sum up safely
 LARGEST_EXPONENT = {4: 120, 8: 1000}
 ADVICE = (
-    "Increase max_iter; if the data hold dense noise, give its noise_std; or the rank is too low, "
-    "or the corruption beyond what this method can undo."
+    "Increase max_iter, or tol if this accuracy suffices; give noise_std if the data hold dense "
+    "noise; or the rank is too low, or the corruption beyond what this method can undo."
 )
 DENSE_SHARE = 0.8  # share of outliers from which S is not sparse by any standard
 OWN_DIRECTION = 0.5  # leverage of a row that the low-rank part fits nearly by itself,

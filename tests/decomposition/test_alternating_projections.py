@@ -269,8 +269,9 @@ def test_rank_too_low_is_said():
 
 def test_too_few_iterations_are_said():
     D, *_ = make_problem()
-    with pytest.warns(ConvergenceWarning, match=r"AccAltProj did not converge.*max_iter"):
+    with pytest.warns(ConvergenceWarning, match=r"AccAltProj did not converge.*max_iter") as seen:
         result = decompose(D, 3, max_iter=3)
+    assert seen[0].filename == __file__  # of who called the solver
     assert result.nit == 3
     assert not result.success
     assert decompose(D, 3, max_iter=3, warn=False).message == result.message
@@ -286,6 +287,8 @@ def test_mends_rows_and_columns_that_it_had_wrong(seed, monkeypatch):
     assert np.all(np.diff(result.history["time"]) >= 0)
     assert result.history["iteration"][-1] == result.nit
     assert f"after {result.nit} iterations" in result.message
+    limited = decompose(D, 25, max_iter=result.nit - 1, warn=False)
+    assert limited.nit <= result.nit - 1
     monkeypatch.setattr(FactorState, "repair", lambda self, sparse: False)
     assert "too few to determine" in decompose(D, 25, warn=False).message
 

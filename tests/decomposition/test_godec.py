@@ -216,8 +216,9 @@ def test_constant_matrices(approximation, value):
 
 def test_corruption_beyond_breakdown_is_said():
     D, *_ = make_problem((150, 150), 5, 0.9)
-    with pytest.warns(ConvergenceWarning, match="% of the observed entries"):
-        result = godec(D, 5, card=0.9)
+    with pytest.warns(ConvergenceWarning, match="% of the observed entries") as seen:
+        result = godec(D, 5, card=0.9, max_iter=50)
+    assert seen[0].filename == __file__
     assert not result.success
 
 

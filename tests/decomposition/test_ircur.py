@@ -148,14 +148,16 @@ def test_corruption_beyond_breakdown_is_said():
         result = ircur(D, 5, random_state=0)
     assert not result.success
     assert relative_error(result.low_rank, L) > 0.01
-    with pytest.warns(ConvergenceWarning):
+    with pytest.warns(ConvergenceWarning, match="% of the observed entries") as seen:
         ircur(D, 5, random_state=0, dense=False)
+    assert seen[0].filename == __file__
 
 
 def test_too_few_iterations_are_said():
     D, *_ = make_problem()
-    with pytest.warns(ConvergenceWarning, match=r"IRCUR did not converge.*max_iter"):
+    with pytest.warns(ConvergenceWarning, match=r"IRCUR did not converge.*max_iter") as seen:
         result = ircur(D, 3, max_iter=2, random_state=0)
+    assert seen[0].filename == __file__
     assert result.nit == 2
 
 
