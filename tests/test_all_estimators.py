@@ -5,7 +5,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_ch
 from sparseopt.testing import all_estimators, expected_failed_checks, parametrize_with_checks
 
 # The checks are for rows that are samples, which images are when they are flattened.
-PARAMETERS = {"SparseObjectSegmenter": {"image_shape": (1, -1)}}
+PARAMETERS = {
+    "RobustPCACV": {"lams": 3, "n_masks": 2, "random_state": 0},
+    "SparseObjectSegmenter": {"image_shape": (1, -1)},
+}
 ESTIMATORS = [estimator(**PARAMETERS.get(name, {})) for name, estimator in all_estimators()]
 
 

@@ -1,7 +1,9 @@
 """Low-rank and sparse decompositions of matrices, certified."""
 
 from sparseopt.decomposition._robust_pca import RobustPCA
+from sparseopt.decomposition._robust_pca_cv import RobustPCACV
 from sparseopt.decomposition._robust_pca_function import robust_pca
+from sparseopt.decomposition._robust_pca_path import robust_pca_path
 from sparseopt.decomposition._segmentation_metrics import segmentation_metrics
 from sparseopt.decomposition._segmenter import SparseObjectSegmenter
 from sparseopt.decomposition._shrinkage import (
@@ -12,9 +14,11 @@ from sparseopt.decomposition._shrinkage import (
 
 __all__ = [
     "RobustPCA",
+    "RobustPCACV",
     "SparseObjectSegmenter",
     "effective_rank",
     "robust_pca",
+    "robust_pca_path",
     "segmentation_metrics",
     "singular_value_threshold",
     "soft_threshold",
