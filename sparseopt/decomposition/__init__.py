@@ -1,5 +1,6 @@
 """Low-rank and sparse decompositions of matrices, certified."""
 
+from sparseopt.decomposition._online_robust_pca import OnlineRobustPCA
 from sparseopt.decomposition._robust_pca import RobustPCA
 from sparseopt.decomposition._robust_pca_cv import RobustPCACV
 from sparseopt.decomposition._robust_pca_function import robust_pca
@@ -13,6 +14,7 @@ from sparseopt.decomposition._shrinkage import (
 )
 
 __all__ = [
+    "OnlineRobustPCA",
     "RobustPCA",
     "RobustPCACV",
     "SparseObjectSegmenter",

@@ -139,7 +139,8 @@ def _orthonormal_basis(V):
     gram = V @ V.T
     if np.all(np.abs(gram - np.eye(V.shape[0])) <= 1e-14):
         return V, np.eye(V.shape[0]), np.ones(V.shape[0])
-    U, s, Q = linalg.svd(V / size, full_matrices=False, check_finite=False)
+    Q, R = linalg.qr((V / size).T, mode="economic", check_finite=False)
+    W, s, Ut = linalg.svd(R, full_matrices=False, check_finite=False)
     rank = np.count_nonzero(s > s[0] * max(V.shape) * np.finfo(np.float64).eps)
     lengths = s[:rank] * size
-    return np.ascontiguousarray(Q[:rank]), U[:, :rank].T / lengths[:, None], lengths
+    return np.ascontiguousarray((Q @ W[:, :rank]).T), Ut[:rank] / lengths[:, None], lengths

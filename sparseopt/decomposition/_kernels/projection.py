@@ -207,13 +207,11 @@ def _newton_factor(VT, index, residual, threshold, ridge, n, work):
 
 
 @njit(cache=True, nogil=True)
-def _search(residual, change, threshold, n, linear, quadratic):
-    """Return a step along a descent direction whose slope is a small share of the first.
+def _search(residual, change, threshold, n, start, linear, quadratic):
+    """Return a step along a descent direction whose slope is a small share of ``start``, the first.
 
     ``linear + step * quadratic`` is the slope of the ridge term.
     """
-    start, _ = slope_along(residual, change, threshold, 0.0, n)
-    start += linear
     if not start < 0:
         return 0.0
     low, high, step = 0.0, np.inf, 1.0
@@ -266,11 +264,12 @@ def fit_huber(V, VT, index, z, n, threshold, ridge, scale, x, work):
         regular = _newton_factor(VT, index, residual, threshold, ridge, n, work)
         solve_factorised(work.factor, g, d)
         combine(V, d, n, change)
-        linear, quadratic = 0.0, 0.0
+        start, linear, quadratic = 0.0, 0.0, 0.0
         for a in range(d.size):
+            start -= g[a] * d[a]
             linear += ridge[a] * x[a] * d[a]
             quadratic += ridge[a] * d[a] * d[a]
-        step = _search(residual, change, threshold, n, linear, quadratic)
+        step = _search(residual, change, threshold, n, start, linear, quadratic)
         if step == 0:
             return count  # no descent in this precision
         for a in range(d.size):
@@ -279,6 +278,17 @@ def fit_huber(V, VT, index, z, n, threshold, ridge, scale, x, work):
             residual[j] -= step * change[j]
         exact = regular and step == 1.0
     return MAX_STEPS
+
+
+@njit(cache=True, nogil=True)
+def fit_least_squares(V, VT, index, z, n, ridge, scale, x, work):
+    """Set ``x`` to the least-squares fit; the Hessian in ``work`` is that of all entries."""
+    x[:] = 0.0
+    descent(V, z, np.inf, ridge, x, n, work.clipped, work.descent)
+    if factorise(work.hessian, ridge, 0.0, work.factor):
+        solve_factorised(work.factor, work.descent, x)
+    else:
+        fit_huber(V, VT, index, z, n, np.inf, ridge, scale, x, work)
 
 
 @njit(cache=True, nogil=True)
@@ -431,8 +441,8 @@ def project_rows(Z, V, VT, G, ridge, threshold, scores, sparse):
             continue
         U = V if n == p else W
         start_hessian(G, VT, index, n, work)
-        x[:] = 0.0
-        measure = fit_huber(U, VT, index, z, n, np.inf, ridge, scale, x, work) * 1.0
+        fit_least_squares(U, VT, index, z, n, ridge, scale, x, work)
+        measure = 1.0
         if threshold == 0:
             row_ridge[:] = ridge
             row_ridge *= size
