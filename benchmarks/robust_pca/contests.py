@@ -34,4 +34,6 @@ CONTESTS = [
          measurements.large, 90.0, "seconds", at_most=True),
     _row("IRCUR, n = 10^4, rank 5, 30 %", "ircur",
          measurements.columns_and_rows, 10.0, "seconds", at_most=True),
+    _row("moving objects, one pass over 100 frames", "stream",
+         measurements.stream, 0.65, "IoU"),
 ]  # fmt: skip

@@ -11,8 +11,9 @@ import numpy as np
 from benchmarks.clock import timed
 from benchmarks.robust_pca import rivals
 from benchmarks.robust_pca.certificates import objective, relative_gap
-from benchmarks.robust_pca.settings import distance, hard, published, weight
-from sparseopt.decomposition import robust_pca
+from benchmarks.robust_pca.settings import distance, hard, published, share_found, weight
+from sparseopt.datasets import make_moving_objects
+from sparseopt.decomposition import OnlineRobustPCA, robust_pca
 
 HARD_SEEDS = range(5)
 # Errors of ±1, up to ±500 and of the size of L; shares; ranks: what AccAltProj must recover.
@@ -109,3 +110,18 @@ def columns_and_rows(n=10_000, rank=5):
     rows = np.random.default_rng(0).choice(n, 200, replace=False)
     error = distance((result.x.U[rows] * result.x.s) @ result.x.Vt, low_rank[rows])
     return seconds, f"error {error:.0e} on 200 rows, {result.nit} iterations"
+
+
+def stream():
+    """Return the overlap of mask and sparse part after one pass over a video."""
+    images, masks = make_moving_objects(random_state=0)
+    X = images.reshape(len(images), -1)
+    _one_pass(X[:25])  # compiles
+    seconds, sparse = timed(lambda: _one_pass(X))
+    overlap, threshold = share_found(sparse, masks)
+    return overlap, f"{1e3 * seconds / len(X):.1f} ms a frame, threshold {threshold:.2f}"
+
+
+def _one_pass(X):
+    model = OnlineRobustPCA(n_components=3, random_state=0)
+    return model.fit(X).decompose(X)[1]

@@ -5,7 +5,7 @@ python -m benchmarks.robust_pca.experiments [--only recovery] [--quick]
 
 import argparse
 
-from benchmarks.robust_pca.experiments import tables
+from benchmarks.robust_pca.experiments import pictures, tables
 
 SECTIONS = {
     "recovery": tables.recovery,
@@ -14,6 +14,8 @@ SECTIONS = {
     "projections": tables.projections,
     "known rank": tables.known_rank,
     "large": tables.large,
+    "video": pictures.video,
+    "targets": pictures.targets,
 }
 
 
