@@ -24,6 +24,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
+from sparseopt.decomposition._online_robust_pca import OnlineRobustPCA
 from sparseopt.decomposition._robust_pca_function import robust_pca
 from sparseopt.decomposition._robust_projection import robust_projection
 from sparseopt.decomposition._shrinkage import effective_rank, soft_threshold
@@ -185,6 +186,21 @@ def frame_components(frames, *, n_components, random_state):
     if n_components == "auto":
         n_components = effective_rank(low_rank.s, BACKGROUND_ENERGY)
     return np.ascontiguousarray(low_rank.Vt[:n_components])
+
+
+def online_components(frames, *, n_components, random_state):
+    """Return images that span the background, as ``frame_components``, from one pass.
+
+    Fewer than ``n_components`` suffice where those of the online decomposition shrink to zero.
+    """
+    most = None if n_components == "auto" else n_components
+    components = OnlineRobustPCA(most, random_state=random_state).fit(frames).components_
+    _, s, Vt = np.linalg.svd(components, full_matrices=False)
+    # Scores and components share the singular values of the low-rank part equally.
+    needed = np.count_nonzero(s > s[0] * max(components.shape) * np.finfo(s.dtype).eps)
+    if n_components == "auto":
+        needed = effective_rank((s / s[0]) ** 2, BACKGROUND_ENERGY) if needed else 0
+    return np.ascontiguousarray(Vt[:needed])
 
 
 def subtract_projection(frames, components, threshold):

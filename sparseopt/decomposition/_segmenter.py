@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sparseopt._core import fitting
 from sparseopt.decomposition._backgrounds import (
     frame_components,
+    online_components,
     opening_background,
     patch_pursuit,
     shrink_objects,
@@ -25,7 +26,7 @@ from sparseopt.decomposition._object_masks import (
 )
 from sparseopt.decomposition._segmentation_metrics import check_masks, intersection_over_union
 
-VIDEO = ("nuclear", "median")
+VIDEO = ("nuclear", "median", "online")
 FLOATS = [np.float64, np.float32]
 # What "auto" means without masks, and the values that are tried with them.
 DEFAULT_SIZE = 11
@@ -46,12 +47,12 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     A mask is where O exceeds a threshold. Backgrounds of single images ("opening",
     "patch_nuclear") are found anew in each image, and show small targets; those of video
-    ("nuclear", "median") are learnt in ``fit`` from frames of a still camera, and show
+    ("nuclear", "median", "online") are learnt in ``fit`` from frames of a still camera, and show
     whatever was not there most of the time.
 
     Parameters
     ----------
-    background : {"opening", "patch_nuclear", "nuclear", "median"}, default="opening"
+    background : {"opening", "patch_nuclear", "nuclear", "median", "online"}, default="opening"
         The model R.
 
         - "opening": the image without bright details smaller than ``size`` pixels, by a
@@ -63,6 +64,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
           of all frames in ``fit``; new frames are projected on their span robustly, that is
           exactly to the minimum over B and O.
         - "median": the median of all frames in ``fit``, which light must not change.
+        - "online": as "nuclear", by one pass of :class:`OnlineRobustPCA` over the frames.
     image_shape : pair of int, default=None
         Height and width, if rows of X are flattened images, as in a pipeline; one of them may
         be -1 and follows from the length of the rows. None: X is a stack of images, or a
@@ -89,7 +91,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     n_stages : int, default=6
         Number of stages with "opening".
     n_components : int or "auto", default="auto"
-        Number of images that span the background with "nuclear"; "auto" means as
+        Number of images that span the background with "nuclear" and "online"; "auto" means as
         many as hold 0.9999 of the energy of the low-rank part.
     patch_size : int, default=30
         Side of the patches of "patch_nuclear"; the whole side of smaller images.
@@ -100,7 +102,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     min_area : int, default=1
         Smaller 8-connected regions are removed from the masks.
     random_state : int, RandomState instance or None, default=None
-        For the singular value decompositions of "nuclear".
+        For the singular value decompositions of "nuclear", and for "online".
 
     Attributes
     ----------
@@ -118,7 +120,8 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         What was tried on the masks: "size", "lam", the best "threshold" for these, and its
         "iou"; None without masks.
     components_ : ndarray of shape (n_components, height * width)
-        Images that span the background; only with "nuclear".
+        Images that span the background; only with "nuclear" and
+        "online".
     median_ : ndarray of shape (height, width)
         Median of the frames; only with "median".
     image_shape_ : tuple of int
@@ -171,7 +174,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     """
 
     _parameter_constraints: dict = {
-        "background": [StrOptions({"opening", "patch_nuclear", "nuclear", "median"})],
+        "background": [StrOptions({"opening", "patch_nuclear", "nuclear", "median", "online"})],
         "image_shape": [tuple, list, None],
         "prior": [StrOptions({"auto", "contrast"}), None],
         "nonnegative": [StrOptions({"auto"}), "boolean"],
@@ -388,7 +391,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             )
         if self.background == "patch_nuclear" and self.prior == "contrast":
             raise ValueError("prior='contrast' cannot be had with background='patch_nuclear'.")
-        if self.background == "nuclear" and self.n_components != "auto":
+        if self.background in ("nuclear", "online") and self.n_components != "auto":
             largest = min(n_images, images[0].size)
             if self.n_components > largest:
                 raise ValueError(
@@ -404,8 +407,9 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         frames = images.reshape(len(images), -1)
         if self.background == "median":
             self.median_ = np.median(images, axis=0).astype(images.dtype, copy=False)
-        elif self.background == "nuclear":
-            self.components_ = frame_components(
+        elif self.background in VIDEO:
+            learn = online_components if self.background == "online" else frame_components
+            self.components_ = learn(
                 frames, n_components=self.n_components, random_state=self.random_state
             )
 

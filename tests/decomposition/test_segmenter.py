@@ -28,8 +28,8 @@ from sparseopt.decomposition._object_masks import best_threshold, candidate_thre
 from sparseopt.testing import expected_failed_checks, parametrize_with_checks
 
 DATA = Path(__file__).parents[1] / "data" / "decomposition"
-BACKGROUNDS = ["opening", "patch_nuclear", "nuclear", "median"]
-VIDEO = ["nuclear", "median"]
+BACKGROUNDS = ["opening", "patch_nuclear", "nuclear", "median", "online"]
+VIDEO = ["nuclear", "median", "online"]
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,7 @@ def test_video_backgrounds_find_moving_objects(video):
         ious[background] = metrics.iou
         assert metrics.pd >= 0.98
     assert ious["nuclear"] >= 0.85
+    assert ious["online"] >= 0.85
     # Light drifts, which a single image cannot follow.
     assert ious["nuclear"] > ious["median"] + 0.05
 
@@ -157,7 +158,7 @@ def test_frames_are_split_to_the_minimum(video):
 
 def test_few_components_are_taken_if_asked(video):
     images, _ = video
-    for background in ("nuclear",):
+    for background in ("nuclear", "online"):
         segmenter = SparseObjectSegmenter(background, n_components=1, random_state=0)
         assert segmenter.fit(images).components_.shape == (1, images[0].size)
 
