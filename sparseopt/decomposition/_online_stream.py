@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from sparseopt._core import short_products
 from sparseopt.decomposition._kernels import online
 from sparseopt.decomposition._noise import default_mu, noise_level
 from sparseopt.decomposition._robust_projection import robust_projection
@@ -100,6 +101,11 @@ def learn_rows(state, Z, options):
     options : StreamOptions
         How to learn.
     """
+    with short_products(max(options.memory_size, options.n_components) * Z.shape[1]):
+        return _learn(state, Z, options)
+
+
+def _learn(state, Z, options):
     size = options.memory_size
     if state is None:
         state = StreamState(None, None, None, math.nan, math.nan, 0, _no_memory(Z))
