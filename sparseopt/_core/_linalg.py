@@ -168,7 +168,7 @@ class AndersonMixing:
         if filled < 2:
             return None
         products = self._products[:filled, :filled].copy()
-        products[np.diag_indices(filled)] *= 1 + 1e-10
+        products[np.diag_indices(filled)] *= 1 + float(xp.finfo(step.dtype).eps) ** 0.64  # 1e-10
         target = to_numpy(xp.matmul(self._steps[:filled, :], step)).astype(float)
         try:
             mixture = np.linalg.solve(products, target)

@@ -20,6 +20,9 @@ L and V hold the dual too, and the iteration is a map from V to the next V. Two 
 - *ADMM* changes mu only to balance the two residuals, and no longer at all in the end. It
   converges to the optimum, and Anderson's mixing of its steps about halves the iterations.
 
+Where the optimum is degenerate, as in pictures, ADMM closes the gap long before L + S = D
+holds to many digits. Then mu grows again, and all comes to rest beside the optimum.
+
 Every Y, divided by the larger of ||Y||_2 and max |Y_ij| / lam_ij where that exceeds one,
 satisfies the constraints of the dual, max <D, Y>; and (L, D - L) satisfies those of the
 primal. So their difference, the duality gap, bounds the error of the objective.
@@ -48,12 +51,14 @@ from sparseopt.decomposition._singular_values import (
 
 GROWTH = 1.5  # of mu in the inexact ALM, and of its changes in ADMM
 FIRST_MU = 1.25  # over ||D||_2
-ADMM_START = 6  # powers of GROWTH from there to the first mu of ADMM
+ADMM_START = 9  # powers of GROWTH from there to the first mu of ADMM
 BALANCE_EVERY = 10  # iterations of ADMM between two looks at mu
-IMBALANCE = 10.0  # quotient of the residuals that calls for another mu
+IMBALANCE = 30.0  # quotient of the residuals that calls for another mu
 FREEZE_AFTER = 300  # iterations of ADMM, from which on mu stays: convergence needs it
 ANDERSON_MEMORY = 5
 RETRY_AFTER = 5  # iterations after a certificate that failed
+SETTLE_AFTER = 100  # iterations of ADMM, from which on a small gap is enough to settle
+SETTLE_GAP = 0.5  # part of the tolerance that the gap must meet then
 
 
 class Pursuit:
@@ -109,7 +114,7 @@ class PursuitState:
     previous: Any  # the L before, in ADMM
     mu: float
     last_mu: float  # with which V and L hold the dual Y = last_mu (V - L)
-    exact: bool  # whether ADMM is running
+    phase: str  # "ialm", "admm" or "settle"
     steps: int = 0  # of ADMM
     gap: float = math.inf  # relative, the last one computed
     residual: float = math.inf  # ||D - L - S||_F / ||D||_F
@@ -119,6 +124,8 @@ class PursuitState:
     smallest_move: float = math.inf
     proof: Any = None  # the last gap whose bound was proved, and its dual variable
     rest: Any = None  # x, S, dual, gap and residual where the inexact ALM ended
+    unsettled: Any = None  # x, V, mu, the bound and the dual variable where ADMM was left
+    settle_gap: float = 0.0  # at which ADMM is left
     log: dict = field(default_factory=lambda: {"mu": [], "rank": [], "n_nonzero": []})
 
 
@@ -131,11 +138,11 @@ class AugmentedLagrangian:
         self.certify = certify  # whether the gap is a condition; ADMM closes it then
         self.shrink = shrink or _soft_values
 
-    def start(self, L, Y, *, exact, mu=None):
+    def start(self, L, Y, *, phase, mu=None):
         """Return the state for ``L`` (a LowRankMatrix, or None for zero) and the dual ``Y``."""
         problem, xp = self.problem, self.problem.xp
         if mu is None:
-            mu = FIRST_MU / problem.spectral * (GROWTH**ADMM_START if exact else 1.0)
+            mu = FIRST_MU / problem.spectral * (GROWTH**ADMM_START if phase == "admm" else 1.0)
         if L is None:
             dense = xp.zeros_like(problem.D)
             L = LowRankMatrix(dense[:, :0], dense[0, :0], dense[:0, :])
@@ -149,13 +156,14 @@ class AugmentedLagrangian:
             previous=xp.zeros_like(dense),
             mu=mu,
             last_mu=mu,
-            exact=exact,
+            phase=phase,
+            settle_gap=SETTLE_GAP * self.tol_gap,
             mixing=AndersonMixing(ANDERSON_MEMORY),
         )
 
     def step(self, state):
         """Run one iteration."""
-        if state.exact:
+        if state.phase == "admm":
             moved = self._separate_mixing(state)
             self._shrink_values(state)
             self._balance(state)
@@ -207,7 +215,7 @@ class AugmentedLagrangian:
         level = 1.0 / state.last_mu
         U, s, Vt = self.engine(state.V, self.shrink.smallest * level)
         state.x = LowRankMatrix(U, self.shrink(s, level), Vt)
-        if state.exact:
+        if state.phase == "admm":
             state.L, state.previous = state.previous, state.L
         if is_numpy(self.problem.xp):
             state.x.to_dense(out=state.L)
@@ -239,18 +247,42 @@ class AugmentedLagrangian:
             if feasible and state.wait <= 0:
                 self._measure_gap(state)
             violation = max(violation, state.gap / self.tol_gap)
-            if feasible and violation > 1 and not state.exact:
-                self._start_admm(state)
+            if violation > 1:
+                self._change_phase(state, feasible)
         return Progress(state.x.nuclear_norm + penalty, violation)
+
+    def _change_phase(self, state, feasible):
+        if state.phase == "admm":
+            late = state.steps >= SETTLE_AFTER and state.steps % BALANCE_EVERY == 0
+            if late and self.relative_gap(state, rigorous=False)[0] <= state.settle_gap:
+                self._settle(state)
+        elif feasible and state.phase == "ialm":
+            self._start_admm(state)
+        elif feasible:
+            self._return_to_admm(state)
 
     def _measure_gap(self, state):
         """Measure the duality gap; the bound of ||Y||_2 is proved before it is believed."""
+        if state.phase == "settle":
+            bound, Y = state.unsettled[-2:]
+            primal = self._primal(state)
+            state.proof = (primal - bound) / primal, Y
+            state.gap = state.proof[0]
+            return
         state.gap, _ = self.relative_gap(state, rigorous=False)
         if state.gap <= self.tol_gap:
             state.proof = self.relative_gap(state, rigorous=True)
             state.gap = state.proof[0]
         if state.gap > self.tol_gap:
             state.wait = RETRY_AFTER
+
+    def _primal(self, state):
+        """Return the objective of L and D - L."""
+        problem = self.problem
+        _, _, penalty = problem.passes.duality(
+            problem.D, state.L, state.V, problem.limits, problem.scalar(1), problem.by_rows
+        )
+        return state.x.nuclear_norm + penalty
 
     def relative_gap(self, state, *, rigorous):
         """Return the duality gap over the primal objective, and the feasible dual variable."""
@@ -273,8 +305,26 @@ class AugmentedLagrangian:
         mu = FIRST_MU / self.problem.spectral * GROWTH**ADMM_START
         state.V = state.L + Y / self.problem.scalar(mu)
         state.mu = state.last_mu = mu
-        state.exact = True
+        state.phase = "admm"
         state.previous = xp.asarray(state.L, copy=True)
+
+    def _settle(self, state):
+        """Let mu grow, with the dual variable that is good enough in hand."""
+        gap, Y = self.relative_gap(state, rigorous=True)
+        bound = (1 - gap) * self._primal(state)
+        V = self.problem.xp.asarray(state.V, copy=True)
+        state.unsettled = state.x, V, state.mu, bound, Y
+        state.phase = "settle"
+        state.wait = 0
+
+    def _return_to_admm(self, state):
+        """Go back to where ADMM was left: settling has cost too much of the gap."""
+        state.x, state.V, state.mu = state.unsettled[:3]
+        state.L, state.last_mu = state.x.to_dense(), state.mu
+        state.mixing.clear()
+        state.plain, state.smallest_move = None, math.inf
+        state.phase, state.gap = "admm", math.inf
+        state.settle_gap /= 4
 
 
 class _SoftValues:
@@ -336,8 +386,8 @@ def principal_component_pursuit(
         Result for a similar problem. ADMM goes on from it.
     shrink : callable, optional
         Other shrinkage of singular values: ``shrink(s, level)``, with an attribute
-        ``smallest``, the smallest factor of ``level`` that it subtracts. The gap means
-        nothing then, and ``tol_gap`` should be infinite.
+        ``smallest``, the smallest factor of ``level`` that it subtracts. The solver is "ialm"
+        then, and the gap means nothing.
     random_state : None, int, RandomState or Generator
         Draws the first block of the subspace iteration.
     callback : callable, optional
@@ -350,7 +400,7 @@ def principal_component_pursuit(
     result : OptimizeResult
         ``x`` (L as a :class:`LowRankMatrix`), ``low_rank``, ``sparse`` (zero where D is not
         observed), ``dual`` (feasible), ``dual_gap`` (relative, proved), ``residual``
-        (relative), ``ended_with`` ("ialm" or "admm"), ``fun``, ``nit``, ``success``, ``status``,
+        (relative), ``admm_mu`` (for a later start), ``fun``, ``nit``, ``success``, ``status``,
         ``message`` and ``history``, which also has ``mu``, ``rank`` and ``n_nonzero``.
     """
     if is_numpy(array_namespace(D)):
@@ -366,14 +416,20 @@ def principal_component_pursuit(
         random_state=random_state,
         device=getattr(problem.D, "device", None),
     )
+    # Other shrinkages are not monotone: only a growing mu makes them come to rest.
+    certify = solver != "ialm" and shrink is None
     method = AugmentedLagrangian(
-        problem, engine, tol=tol, tol_gap=tol_gap, certify=solver != "ialm", shrink=shrink
+        problem, engine, tol=tol, tol_gap=tol_gap, certify=certify, shrink=shrink
     )
     if start is None:
-        state = method.start(None, problem.dual_start(), exact=solver == "admm")
+        phase = "admm" if solver == "admm" else "ialm"
+        state = method.start(None, problem.dual_start(), phase=phase)
     else:
         state = method.start(
-            problem.data.first(start), problem.feasible(start.dual), exact=True, mu=_last_mu(start)
+            problem.data.first(start),
+            problem.feasible(start.dual),
+            phase="admm" if certify else "ialm",
+            mu=start.get("admm_mu"),
         )
     with short_products(math.prod(problem.D.shape)):
         result = iterate(
@@ -390,12 +446,6 @@ def principal_component_pursuit(
     if warn and result.status not in (Status.CONVERGED, Status.STOPPED_BY_CALLBACK):
         warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
     return result
-
-
-def _last_mu(start):
-    """Return the mu with which another run ended, if it ended with ADMM."""
-    mu = start.history.get("mu", ())
-    return float(mu[-1]) if start.get("ended_with") == "admm" and len(mu) else None
 
 
 def _conclude(result, state, method):
@@ -417,7 +467,8 @@ def _conclude(result, state, method):
     result.x = problem.data.restore(x)
     result.low_rank, result.sparse = (problem.data.dense(part, unit) for part in (state.L, S))
     result.dual, result.dual_gap, result.residual = Y, gap, residual
-    result.ended_with = "admm" if state.exact else "ialm"
+    balanced = {"ialm": None, "admm": state.mu, "settle": state.unsettled and state.unsettled[2]}
+    result.admm_mu = balanced[state.phase]
     result.history.update({name: np.array(values) for name, values in state.log.items()})
     result.message = _describe(result, method)
 
@@ -448,7 +499,7 @@ def _nothing_to_split(problem):
         dual=problem.xp.zeros_like(zero),
         dual_gap=0.0,
         residual=0.0,
-        ended_with="ialm",
+        admm_mu=None,
         fun=0.0,
         certificate=0.0,
         nit=0,

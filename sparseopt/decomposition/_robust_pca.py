@@ -3,14 +3,8 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    OutlierMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_array
 from sklearn.utils._mask import _get_mask
 from sklearn.utils._param_validation import Interval, MissingValues, StrOptions
 from sklearn.utils.extmath import svd_flip
@@ -18,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sparseopt._core import FitReporter, fitting
+from sparseopt.decomposition._low_rank_model import LowRankModelMixin
 from sparseopt.decomposition._robust_pca_function import (
     KNOWN_RANK_SOLVERS,
     METHOD_SOLVERS,
@@ -36,13 +31,16 @@ def _finds_outliers(estimator):
     return True
 
 
-class RobustPCA(
-    CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    OutlierMixin,
-    BaseEstimator,
-):
+def _costs(result, n_components):
+    """Return the weights of the singular values in the problem that was solved."""
+    weights = result.get("weights")
+    if weights is None:
+        return np.ones(n_components)
+    filled = np.concatenate([weights, np.full(n_components, weights[-1])])
+    return filled[:n_components]
+
+
+class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstimator):
     r"""Principal components of data with gross errors, missing values or outlying samples.
 
     Splits the data into a low-rank and a sparse part by a convex problem,
@@ -80,6 +78,11 @@ class RobustPCA(
     mu : float or "auto", default="auto"
         Weight of the residual in the stable problem, in the units of ``X``. "auto" is
         :math:`\sqrt{2 \max(n_{samples}, n_{features})}` times ``noise_std``.
+    reweighting : int, default=0
+        Number of further passes of a convex solver, with weights
+        :math:`1 / (1 + \sigma_k / \varepsilon)` of the singular values for an
+        :math:`\varepsilon` of a hundredth of the largest: a concave penalty of the rank, which
+        recovers more. There is no duality gap then.
     contamination : float or "auto", default="auto"
         Share of the training samples, in (0, 0.5], that ``method="outlier"`` labels as outliers.
         "auto" labels those that are outlying by more than half of their length.
@@ -89,7 +92,7 @@ class RobustPCA(
         Largest :math:`\|X - L - S\|_F / \|X\|_F`. At least 20 times the machine epsilon.
     tol_gap : float, optional
         Largest duality gap over the objective; 1e-4 by default, and 1e-6 for
-        ``method="stable"``.
+        ``method="stable"``; ten times that for float32.
     max_iter : int, default=1000
         Largest number of iterations.
     svd_solver : {"auto", "full", "gram", "subspace"}, default="auto"
@@ -132,7 +135,7 @@ class RobustPCA(
         Feasible dual variable, the proof of ``dual_gap_``.
     dual_gap_ : float
         Relative duality gap: the objective is at most by this share above the optimum. NaN
-        for the solvers for a given rank.
+        for a given rank and after reweighting.
     objective_ : float
         Objective of the problem; for a given rank, the norm of the residual.
     converged_ : bool
@@ -174,9 +177,8 @@ class RobustPCA(
     Notes
     -----
     New rows are split by the convex problem at its margin, where a coefficient c of the component
-    with singular value s costs :math:`c^2 / (2 s)`. The training rows solve just that problem, so
-    ``transform`` of them returns their low-rank part. Where no entry was missing, ``low_rank_`` is
-    ``inverse_transform(transform(X))`` up to the tolerance.
+    with singular value s costs :math:`c^2 / (2 s)`, times its weight. The training rows solve just
+    that problem: ``low_rank_`` is ``inverse_transform(transform(X))`` up to the tolerance.
 
     References
     ----------
@@ -210,6 +212,7 @@ class RobustPCA(
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "noise_std": [Interval(Real, 0, None, closed="left"), None],
         "mu": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "reweighting": [Interval(Integral, 0, None, closed="left")],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "center": [StrOptions({"median"}), None],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -232,6 +235,7 @@ class RobustPCA(
         n_components=None,
         noise_std=None,
         mu="auto",
+        reweighting=0,
         contamination="auto",
         center=None,
         tol=1e-7,
@@ -250,6 +254,7 @@ class RobustPCA(
         self.n_components = n_components
         self.noise_std = noise_std
         self.mu = mu
+        self.reweighting = reweighting
         self.contamination = contamination
         self.center = center
         self.tol = tol
@@ -342,6 +347,7 @@ class RobustPCA(
             n_components=self.n_components,
             noise_std=self.noise_std,
             mu=self.mu,
+            reweighting=self.reweighting,
             sample_weight=sample_weight,
             tol=self.tol,
             tol_gap=self.tol_gap,
@@ -364,6 +370,7 @@ class RobustPCA(
         self.effective_rank_ = effective_rank(result.x.s, self.energy)
         self.lam_, self.mu_ = result.get("lam"), result.get("mu")
         self.noise_std_ = result.get("noise_std")
+        self._costs = _costs(result, self.n_components_)
         self.dual_, self.dual_gap_ = result.get("dual"), float(result.get("dual_gap", np.nan))
         self.objective_ = float(result.fun)
         self.converged_ = bool(result.success)
@@ -387,91 +394,15 @@ class RobustPCA(
             self.offset_ = float(np.percentile(scores, 100 * self.contamination))
         self.outlier_mask_ = scores < self.offset_
 
-    def transform(self, X):
-        """Return the coefficients of the components, robustly estimated.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, with missing values where there were some in training or not.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components_)
-            Coefficients c of each row, of which ``c @ components_`` is the low-rank part.
-        """
-        check_is_fitted(self)
-        return self._decompose(self._validate(X, reset=False))[0]
-
-    def inverse_transform(self, X):
-        """Return the low-rank rows that belong to coefficients.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components_)
-            Coefficients, as :meth:`transform` returns them.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            ``X @ components_ + mean_``.
-        """
-        check_is_fitted(self)
-        X = check_array(X, dtype=[np.float64, np.float32], ensure_min_features=0)
-        if X.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X must have one column for each of the {self.n_components_} components, got "
-                f"{X.shape[1]}."
-            )
-        return X @ self.components_ + self.mean_
-
-    def decompose(self, X):
-        """Split rows into their low-rank and their sparse part.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, new ones or those of training.
-
-        Returns
-        -------
-        low_rank : ndarray of shape (n_samples, n_features)
-            Complete where values are missing.
-        sparse : ndarray of shape (n_samples, n_features)
-            Zero where values are missing.
-        """
-        check_is_fitted(self)
-        scores, sparse = self._decompose(self._validate(X, reset=False))
-        return scores @ self.components_ + self.mean_, sparse
-
     def _decompose(self, X):
         return decompose_rows(
             X - self.mean_,
-            self.singular_values_,
+            self.singular_values_ / self._costs,
             self.components_,
             method=self.method if self.mu_ != 0 or self.method == "outlier" else "pcp",
             lam=self.lam_,
             mu=self.mu_,
         )
-
-    def impute(self, X):
-        """Fill in missing values from the low-rank part; all others stay as they are.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows with missing values.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Rows without missing values.
-        """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        scores, _ = self._decompose(X)
-        low_rank = scores @ self.components_ + self.mean_
-        return np.where(np.isnan(X), low_rank.astype(X.dtype), X)
 
     def score_samples(self, X):
         r"""Return how well rows fit the low-rank model; the larger, the better.
@@ -487,35 +418,11 @@ class RobustPCA(
             :math:`-\|x - l\|^2` over the observed values of a row x with low-rank part l. For
             ``method="outlier"`` it is :math:`-\|x - l\| / \|x\|`, from -1 to 0.
         """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        scores, _ = self._decompose(X)
-        rest = np.nan_to_num(X - self.mean_ - scores @ self.components_)
-        energy = np.einsum("ij,ij->i", rest, rest)
+        scores = super().score_samples(X)
         if self.method != "outlier":
-            return -energy
-        length = np.linalg.norm(np.nan_to_num(X - self.mean_), axis=1)
-        return -np.sqrt(energy) / np.where(length > 0, length, 1)
-
-    def score(self, X, y=None):
-        """Return minus the median absolute deviation of the data from their low-rank part.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        float
-            A measure that gross errors in less than half of the entries hardly move.
-        """
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        scores, _ = self._decompose(X)
-        return -float(np.nanmedian(np.abs(X - self.mean_ - scores @ self.components_)))
+            return scores
+        length = np.linalg.norm(np.nan_to_num(self._validate(X, reset=False) - self.mean_), axis=1)
+        return -np.sqrt(-scores) / np.where(length > 0, length, 1)
 
     @available_if(_finds_outliers)
     def decision_function(self, X):

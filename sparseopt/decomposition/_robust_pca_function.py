@@ -1,6 +1,7 @@
 """One function for all robust PCA: it chooses the problem, its constants and the solver."""
 
 import math
+import numbers
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from sparseopt.decomposition._ircur import ircur
 from sparseopt.decomposition._known_rank import check_matrix, check_rank
 from sparseopt.decomposition._noise import default_mu, noise_level
 from sparseopt.decomposition._principal_pursuit import principal_component_pursuit
+from sparseopt.decomposition._reweighted import reweighted_pursuit
 from sparseopt.decomposition._scaled_gradient import scaled_gradient_descent
 from sparseopt.decomposition._singular_values import SOLVERS as SVD_SOLVERS
 from sparseopt.decomposition._stable_pursuit import stable_principal_pursuit
@@ -28,6 +30,7 @@ KNOWN_RANK_SOLVERS = {
     "ircur": ircur,
 }
 RARE_OUTLIERS = 0.01  # share of outlying samples that the default weight is made for
+SINGLE_PRECISION = 10  # factor of the default gap for float32
 DEFAULT_TOL_GAP = {"pcp": 1e-4, "stable": 1e-6, "outlier": 1e-4}
 
 
@@ -41,6 +44,7 @@ def robust_pca(
     n_components=None,
     noise_std=None,
     mu="auto",
+    reweighting=0,
     sample_weight=None,
     tol=1e-7,
     tol_gap=None,
@@ -98,6 +102,11 @@ def robust_pca(
         Weight :math:`\mu` of the residual in the stable problem, in the units of ``X``. "auto" is
         :math:`\sqrt{2 \max(n_{samples}, n_{features})}` times ``noise_std``. Without noise it is
         0, and the stable problem is "pcp".
+    reweighting : int, default=0
+        Number of further passes of a convex solver with weights
+        :math:`1 / (1 + \sigma_k / \varepsilon)` of the singular values, where
+        :math:`\varepsilon` is the hundredth part of the largest. They shrink large values less,
+        for a concave penalty of the rank, which recovers more; there is no gap then.
     sample_weight : array-like of shape (n_samples,), optional
         Numbers of equal rows for which each row stands, >= 0 and not only integers; for convex
         problems only. ``x`` and ``dual`` are then those of rows times the roots of the weights,
@@ -106,7 +115,8 @@ def robust_pca(
         Largest :math:`\|X - L - S\|_F / \|X\|_F`. At least 20 times the machine epsilon.
     tol_gap : float, optional
         Largest duality gap over the objective: 1e-4 by default, and 1e-6 for the stable
-        problem, where ``tol`` plays no part. "ialm" only reports its gap.
+        problem, where ``tol`` plays no part; ten times that for float32. "ialm" only reports
+        its gap.
     max_iter : int, default=1000
         Largest number of iterations.
     svd_solver : {"auto", "full", "gram", "subspace"}, default="auto"
@@ -132,7 +142,8 @@ def robust_pca(
         nothing was observed; ``x``, the low-rank part as ``U``, ``s`` and ``Vt``; ``fun``,
         ``nit``, ``success``, ``status``, ``message``, ``history``; ``method``, ``solver``, and for
         the convex problems ``lam``, ``mu``, ``noise_std``, ``dual`` (feasible) and ``dual_gap``,
-        the proved relative distance to the optimum.
+        the proved relative distance to the optimum (NaN after reweighting, when ``weights`` has
+        the weights of the singular values).
 
     Raises
     ------
@@ -196,41 +207,64 @@ def robust_pca(
     weights = _check_weights(sample_weight, X, xp)
     n_samples = X.shape[0] if weights is None else float(xp.sum(weights))
     lam = _choose_lam(lam, method, (n_samples, X.shape[1]), observed)
-    gap = DEFAULT_TOL_GAP[method] if tol_gap is None else check_nonnegative(tol_gap, "tol_gap")
-    run |= {"svd_solver": svd_solver, "start": start}
+    gap = _default_gap(method, X, xp) if tol_gap is None else check_nonnegative(tol_gap, "tol_gap")
+    run["svd_solver"] = svd_solver
     if method == "stable":
         noise = {"observed": observed, "svd_solver": svd_solver, "random_state": random_state}
         mu, noise_std = _choose_mu(mu, noise_std, X, lam, n_samples, noise)
     else:
         _refuse(f"method={method!r}", noise_std=noise_std is not None, mu=mu != "auto")
         mu = 0.0
-    if mu > 0:
-        solver = "fista"
+    solver = "fista" if mu > 0 else solver
+    tol = max(tol, 20 * float(xp.finfo(X.dtype).eps))
+    pursue = _pursuit(method, solver, lam, mu, tol, gap, run)
 
-        def solve(X, row_weights, observed):
-            return stable_principal_pursuit(
-                X, lam, mu, weights=row_weights, observed=observed, tol=gap, **run
-            )
-    else:
-        run["tol"] = max(tol, 20 * float(xp.finfo(X.dtype).eps))
+    def solve(X, row_weights, observed):
+        def once(shrink, previous):
+            first = start if previous is None else previous
+            return pursue(X, row_weights, observed, shrink=shrink, start=first)
 
-        def solve(X, row_weights, observed):
-            return principal_component_pursuit(
-                X,
-                lam,
-                by_rows=method == "outlier",
-                row_weights=row_weights,
-                observed=observed,
-                solver=solver,
-                tol_gap=gap,
-                **run,
-            )
+        passes = check_passes(reweighting)
+        return reweighted_pursuit(once, passes=passes, tol=tol) if passes else once(None, None)
 
     result = _solve_weighted(solve, X, weights, observed, xp)
     if method == "outlier" and warn:
         _warn_if_all_outlying(result)
     result.update(method=method, solver=solver, lam=lam, mu=mu, noise_std=noise_std)
     return result
+
+
+def _default_gap(method, X, xp):
+    single = float(xp.finfo(X.dtype).eps) > 1e-10
+    return DEFAULT_TOL_GAP[method] * (SINGLE_PRECISION if single else 1)
+
+
+def _pursuit(method, solver, lam, mu, tol, gap, run):
+    """Return the convex solver as a function of the data, a shrinkage and a start."""
+
+    def pursue(X, row_weights, observed, **modification):
+        known = {"observed": observed, **run, **modification}
+        if mu > 0:
+            return stable_principal_pursuit(X, lam, mu, weights=row_weights, tol=gap, **known)
+        return principal_component_pursuit(
+            X,
+            lam,
+            by_rows=method == "outlier",
+            row_weights=row_weights,
+            solver=solver,
+            tol=tol,
+            tol_gap=gap,
+            **known,
+        )
+
+    return pursue
+
+
+def check_passes(reweighting):
+    """Return ``reweighting`` as an int >= 0."""
+    if isinstance(reweighting, numbers.Integral) and reweighting == 0:
+        return 0
+    return check_at_least_one(reweighting, "reweighting")
 
 
 def _solve_weighted(solve, X, weights, observed, xp):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
+from sparseopt.decomposition import _principal_pursuit
 from sparseopt.decomposition._kernels import pursuit, pursuit_arrays
 from sparseopt.decomposition._principal_pursuit import principal_component_pursuit as pcp
 
@@ -303,3 +304,29 @@ def test_passes_agree_between_devices(dtype, by_rows, entrywise):
         pursuit_arrays.squared_distance(*strict[:2]),
     )
     np.testing.assert_allclose(ours, theirs, rtol=tolerance)
+
+
+def near_the_limit_of_recovery():
+    rng = np.random.default_rng(0)
+    L = rng.standard_normal((50, 9)) @ rng.standard_normal((9, 50))
+    return L + 9 * rng.standard_normal((50, 50)) * (rng.random((50, 50)) < 0.1)
+
+
+@pytest.mark.parametrize("haste", [None, 300.0])
+def test_settling_meets_both_tolerances(monkeypatch, haste):
+    # ADMM alone needs some ten thousand iterations here. If it is left in haste, it is taken up
+    # again, as often as there is need.
+    if haste is not None:
+        monkeypatch.setattr(_principal_pursuit, "SETTLE_GAP", haste)
+        monkeypatch.setattr(_principal_pursuit, "SETTLE_AFTER", 10)
+    D = near_the_limit_of_recovery()
+    result = pcp(D, 50**-0.5)
+    assert result.success
+    assert result.residual <= 1e-7
+    assert np.linalg.norm(D - result.low_rank - result.sparse) <= 1.01e-7 * np.linalg.norm(D)
+    Y = result.dual
+    assert np.linalg.norm(Y, 2) <= 1 + 1e-12
+    assert np.abs(Y).max() <= 50**-0.5 * (1 + 1e-12)
+    primal = nuclear(result.low_rank) + 50**-0.5 * np.abs(D - result.low_rank).sum()
+    assert (primal - np.sum(D * Y)) / primal == pytest.approx(result.dual_gap, abs=1e-10)
+    assert result.dual_gap <= 1e-4

@@ -141,6 +141,23 @@ def test_non_convergence_tells_the_gap():
         robust_pca(corrupted(noise=0.2)[0], max_iter=3)
 
 
+@pytest.mark.parametrize("method", ["pcp", "stable"])
+def test_reweighting_recovers_more(method):
+    rng = np.random.default_rng(0)
+    L = rng.standard_normal((50, 10)) @ rng.standard_normal((10, 50))
+    D = L + 9 * rng.standard_normal(L.shape) * (rng.random(L.shape) < 0.1)
+    options = {"method": method, "tol": 1e-6}
+    if method == "stable":
+        D += 0.05 * rng.standard_normal(L.shape)
+        options["noise_std"] = 0.05
+    convex, better = robust_pca(D, **options), robust_pca(D, reweighting=3, **options)
+    assert relative(better.low_rank, L) < 0.5 * relative(convex.low_rank, L)
+    assert np.isnan(better.dual_gap)
+    assert 1 <= better.passes <= 3
+    with pytest.raises(TypeError, match="reweighting must be an integer"):
+        robust_pca(D, reweighting=0.5)
+
+
 # Weights and repeated rows
 
 
@@ -178,6 +195,13 @@ def test_training_rows_are_decomposed_as_in_training(method, missing):
     np.testing.assert_allclose(
         model.inverse_transform(model.transform(X)), model.low_rank_, atol=1e-5
     )
+
+
+def test_training_rows_after_reweighting():
+    X, _, _ = corrupted(noise=0.02)
+    model = RobustPCA(reweighting=2).fit(X)
+    # A reweighted pass comes to rest near a stationary point, not at one.
+    assert relative(model.decompose(X)[0], model.low_rank_) < 2e-3
 
 
 def test_new_row_solves_a_linear_program_of_its_own():
