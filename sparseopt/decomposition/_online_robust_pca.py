@@ -45,9 +45,9 @@ class OnlineRobustPCA(
         Largest number of components; by default 5, or ``n_features`` if that is smaller.
     lam1 : float or "auto", default="auto"
         Weight :math:`\lambda_1 \ge 0` of scores and components, in the units of ``X``.
-        "auto" is :math:`\sigma \sqrt{2 \max(n, n_{features})}` for n samples and the level
-        :math:`\sigma` of the noise, estimated from the first ones, or a hundredth of the median
-        size of their entries if that is more.
+        "auto" is :math:`\sigma \sqrt{2 \max(n, n_{features})}` for the n first samples, with the
+        level :math:`\sigma` of their noise, or a hundredth of the median size of their entries
+        if that is more.
     lam2 : float or "auto", default="auto"
         Weight :math:`\lambda_2 > 0` of the errors, the size from which a residual counts as an
         error. "auto" is :math:`\sqrt 2 \sigma`. The paper takes
@@ -58,10 +58,10 @@ class OnlineRobustPCA(
         value decomposition, random ones, or given ones.
     memory_size : int or "auto", default="auto"
         Number of samples kept. The first ones are learnt jointly; then they are spread evenly
-        over the stream (over its last ``1 / (1 - forgetting)`` samples). Each time that they
-        change, loadings of a feature are corrected that fit too few of them. "auto" is 20, or
-        5 ``n_components`` if that is more. 0 is the algorithm as published, where the first
-        20 samples of the first call provide the start.
+        over the stream (over its last ``1 / (1 - forgetting)`` samples). As they change, loadings
+        of a feature are corrected that fit too few of them. "auto" is 20, or 5 ``n_components``
+        if that is more; data with many missing entries need more. 0 is the algorithm as
+        published, where the first 20 samples of the first call provide the start.
     batch_size : int, default=1
         Number of samples between two updates of the components.
     n_passes : int, default=1
@@ -108,9 +108,9 @@ class OnlineRobustPCA(
     were split into calls of ``partial_fit``.
 
     With r components and p features, a sample costs about :math:`p (3 r^2 + 30 r)` operations. A
-    correction costs somewhat more than learning ``memory_size`` samples; half as many are due
+    correction costs somewhat more than learning ``memory_size`` samples; about ten are due
     each time that the length of the stream doubles, or one each
-    ``1 / (memory_size (1 - forgetting))`` samples.
+    ``1 / (20 (1 - forgetting))`` samples.
 
     References
     ----------
@@ -185,7 +185,8 @@ class OnlineRobustPCA(
         X = self._validate(X, reset=True)
         self._dtype = X.dtype
         options = self._options(X)
-        length = max(1, min(BLOCK_ENTRIES // X.shape[1], -(-X.shape[0] // LEAST_BLOCKS)))
+        length = min(BLOCK_ENTRIES // X.shape[1], -(-X.shape[0] // LEAST_BLOCKS))
+        length = max(1, length, options.memory_size)  # the first samples are learnt jointly
         starts = range(0, X.shape[0], length)
         state, count = None, 0
         with (

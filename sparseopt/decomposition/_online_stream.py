@@ -40,6 +40,7 @@ from sparseopt.decomposition._robust_projection import robust_projection
 EPS = 1e-12  # the same, relative to the largest
 DEAD = 0.1  # singular value, relative to lam1, that counts as zero
 LEAST_NOISE = 0.01  # of the median size of an entry
+CORRECTIONS = 20  # by which a whole memory has been replaced, at most
 START_ROUNDS = 5  # of revision, after a start that errors have bent
 
 
@@ -116,14 +117,18 @@ def _learn(state, Z, options):
         state = _learn_first(state, Z[:first], options)
     position = first
     while position < Z.shape[0]:
-        wait = -state.n_seen % state.memory.stride + 1 if size else Z.shape[0]
+        stride, before = state.memory.stride, state.n_seen
+        wait = max(-before % stride + 1, options.batch_size) if size else Z.shape[0]
         rows = Z[position : position + wait]
         state = _stream(state, rows, options)
         position += rows.shape[0]
-        if size and rows.shape[0] == wait and not np.all(np.isnan(rows[-1])):
+        chosen = (state.n_seen - 1) // stride * stride  # of the rows, by its place in the stream
+        if size and chosen >= before and not np.all(np.isnan(rows[chosen - before])):
             horizon = 1 / (1 - options.forgetting) if options.forgetting < 1 else math.inf
-            memory = state.memory.add(rows[-1], state.n_seen - 1, size, horizon)
-            state = repair(state._replace(memory=memory), options)
+            memory = state.memory.add(rows[chosen - before], chosen, size, horizon)
+            state = state._replace(memory=memory)
+            if chosen // stride % max(1, size // CORRECTIONS) == 0:
+                state = repair(state, options)
     return state
 
 
@@ -265,10 +270,8 @@ def repair(state, options):
     the same, as if all rows had.
     """
     rows = state.memory.rows.astype(np.float64)
-    mass = _mass(state.n_seen, options.forgetting)
-    weight, lam1 = mass / rows.shape[0], state.lam1
-    if isinstance(options.lam1, str):
-        lam1 = state.lam2 * math.sqrt(max(mass, rows.shape[1]))
+    weight = _mass(state.n_seen, options.forgetting) / rows.shape[0]
+    lam1 = state.lam1
     C, A, B = _balance(*state[:3], DEAD * lam1)
     X, _ = robust_projection(rows, C, state.lam2, ridge=lam1)
     fits, misfits = online.count_fits(rows, X @ C, 2 * state.lam2)
@@ -282,7 +285,7 @@ def repair(state, options):
         columns = doubtful[wrong]
         C[:, columns] = fitted[wrong].T
         B[:, columns] = (A + lam1 * np.eye(A.shape[0])) @ C[:, columns]
-    return _revive(state._replace(components=C, A=A, B=B, lam1=lam1), rows, X, weight)
+    return _revive(state._replace(components=C, A=A, B=B), rows, X, weight)
 
 
 def _clean(rows, low_rank, lam2):

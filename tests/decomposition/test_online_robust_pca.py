@@ -139,6 +139,18 @@ def test_samples_kept_make_any_start_good(init):
     assert_allclose(model.decompose(X)[0], low_rank, atol=0.3)
 
 
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_accuracy_grows_with_the_stream(batch_size):
+    X, low_rank = make_stream(n=10_000, p=20, r=3, noise=0.05)
+    angles = []
+    model = OnlineRobustPCA(3, batch_size=batch_size)
+    for start, stop in pairwise([0, 100, 1000, 10_000]):
+        model.partial_fit(X[start:stop])
+        angles.append(angle(model.components_, low_rank[:50]))
+    assert angles[1] < angles[0] / 2
+    assert angles[2] < min(angles[1] / 2, 2e-3)
+
+
 def test_background_behind_a_parked_object_is_found():
     X, background = parked_object()
     model = OnlineRobustPCA(1).fit(X)
