@@ -127,7 +127,8 @@ def _learn(state, Z, options):
             horizon = 1 / (1 - options.forgetting) if options.forgetting < 1 else math.inf
             memory = state.memory.add(rows[chosen - before], chosen, size, horizon)
             state = state._replace(memory=memory)
-            if chosen // stride % max(1, size // CORRECTIONS) == 0:
+            due = chosen // stride % max(1, size // CORRECTIONS) == 0
+            if due and memory.positions.size:
                 state = repair(state, options)
     return state
 
@@ -281,6 +282,7 @@ def repair(state, options):
         fitted, _ = robust_projection(seen.T, X.T, state.lam2, ridge=lam1 / weight)
         gain = online.count_fits(seen, X @ fitted.T, 2 * state.lam2)[0] - fits[doubtful]
         energy = np.linalg.svd(X, compute_uv=False) ** 2
+        energy = energy[energy > 0]
         wrong = gain > np.sum(energy / (energy + lam1 / weight))  # the degrees of freedom
         columns = doubtful[wrong]
         C[:, columns] = fitted[wrong].T

@@ -405,6 +405,45 @@ def test_tiny_data(shape, init):
     assert np.all(np.isfinite(model.transform(X)))
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_stream_leaves_finite_numbers(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
+    n, p = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 20))
+    X = rng.standard_normal((n, 2)) @ rng.standard_normal((2, p))
+    spoil = data.draw(st.sampled_from(["round", "zeros", "rows", "columns", "entries", "outliers"]))
+    if spoil == "round":
+        X = np.round(X)
+    elif spoil == "zeros":
+        X[:, rng.random(p) < 0.5] = 0
+    elif spoil == "rows":
+        X[rng.random(n) < 0.5] = np.nan
+    elif spoil == "columns":
+        X[:, rng.random(p) < 0.5] = np.nan
+    elif spoil == "entries":
+        X[rng.random(X.shape) < 0.6] = np.nan
+    else:
+        X[rng.random(X.shape) < 0.1] *= 1e6
+    model = OnlineRobustPCA(
+        data.draw(st.integers(1, p)),
+        init=data.draw(st.sampled_from(["pcp", "svd", "random"])),
+        memory_size=data.draw(st.sampled_from([0, 1, 2, 5, "auto"])),
+        batch_size=data.draw(st.integers(1, 8)),
+        forgetting=data.draw(st.sampled_from([1.0, 0.9, 0.01])),
+        lam1=data.draw(st.sampled_from([0.0, 1e-3, 0.1, "auto"])),
+        lam2=data.draw(st.sampled_from([1e-6, 0.1, 100.0, "auto"])),
+        random_state=0,
+    )
+    start = 0
+    while start < n:
+        stop = start + data.draw(st.integers(1, 30))
+        model.partial_fit(X[start:stop])
+        start = stop
+    outcomes = (model.transform(X), *model.decompose(X), model.score_samples(X))
+    for array in (model.components_, model.A_, model.B_, *outcomes):
+        assert np.all(np.isfinite(array))
+
+
 # -- methods ------------------------------------------------------------------------------------
 
 
