@@ -192,9 +192,6 @@ class _Refinement:
     def __init__(self, descent):
         self.descent, self.problem = descent, descent.problem
         self.spread = self.deviation = self._deviation()
-        if self.spread == 0:  # half of the data are zero
-            size = self.problem.norm / math.sqrt(self.problem.n_observed)
-            self.spread = self.deviation = size
 
     @property
     def x(self):

@@ -156,8 +156,9 @@ class RobustPCACV(RobustPCA):
     :math:`\lambda`, as the theory of missing entries has it (but not for ``method="outlier"``).
     Each mask takes one run through all weights, and each fit starts from the one before.
 
-    Without noise, a range of weights recovers the low-rank part exactly, and which one of them
-    is chosen depends on rounding.
+    Errors below the tolerance, times the root mean square of the data, count as equal. Without
+    noise, a whole range of weights has such errors: the one in the middle is taken ("1se": the
+    smallest).
 
     References
     ----------
@@ -268,7 +269,8 @@ class RobustPCACV(RobustPCA):
         root = self._init_callback_context(max_subtasks=self.n_masks + 1, sequential_subtasks=False)
         root.call_on_fit_task_begin(estimator=self, X=X, y=y)
         self.error_path_ = self._errors(X, problem, root)
-        best = select_strength(self.error_path_, self.selection_rule)
+        accuracy = problem["tol"] * float(np.sqrt(np.nanmean((X / _largest(X)) ** 2))) * _largest(X)
+        best = choose_weight(self.error_path_, self.selection_rule, accuracy)
         model = self._final_estimator(float(self.lams_[best]), noise_std)
         refit = root.subcontext(task_name="refit", task_id=self.n_masks)
         refit.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -354,6 +356,31 @@ class RobustPCACV(RobustPCA):
             if name not in parameters and not name.startswith(("_skl", "_callback", "_parent")):
                 if name not in ("n_features_in_", "feature_names_in_"):
                     setattr(self, name, value)
+
+
+def choose_weight(errors, rule, accuracy):
+    """Return the index of the weight that ``rule`` takes.
+
+    Parameters
+    ----------
+    errors : ndarray of shape (n_lams, n_masks)
+        Errors for increasing weights.
+    rule : {"min", "1se"}
+        Least mean error, or the first that is within a standard error of it.
+    accuracy : float
+        Errors up to here are the same.
+    """
+    errors = np.maximum(errors, accuracy)
+    if rule == "1se":
+        return select_strength(errors, rule)
+    mean = errors.mean(axis=1)
+    ties = np.flatnonzero(mean == mean.min())
+    return int(ties[len(ties) // 2])
+
+
+def _largest(X):
+    largest = float(np.nanmax(np.abs(X)))
+    return largest if largest > 0 else 1.0
 
 
 class _Fold(NamedTuple):

@@ -7,8 +7,6 @@ feasible from lam = max |U V'|_ij on. With the limits |Y_ij| <= lam replaced by 
 with the squared loss, the same is said of other Y.
 """
 
-import math
-
 import numpy as np
 from scipy.optimize import OptimizeResult
 
@@ -237,11 +235,8 @@ def _largest_lam_of_zero(X, method, mu, xp):
         directions = X / xp.where(lengths > 0, lengths, xp.ones_like(lengths))
         return 1 / spectral_norm(directions)
     lam = 1 / spectral_norm(xp.sign(X))
-    if mu is not None:
-        if spectral_norm(X) <= mu:
-            return math.inf
-        while spectral_norm(xp.clip(X, -lam * mu, lam * mu)) > mu:
-            lam /= SHRINK
+    while mu is not None and spectral_norm(xp.clip(X, -lam * mu, lam * mu)) > mu:
+        lam /= SHRINK
     return lam
 
 

@@ -27,6 +27,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sparseopt._core import (
     Progress,
     Status,
+    check_at_least_one,
     check_nonnegative,
     describe_end,
     iterate,
@@ -153,6 +154,7 @@ def stable_principal_pursuit(
     True
     """
     _check_one_of(mu, radius, shrink)
+    max_iter = check_at_least_one(max_iter, "max_iter")
     problem = Problem.of(D, _positive(lam, "lam"), observed, weights)
     level = _positive(*((mu, "mu") if radius is None else (radius, "radius"))) / problem.unit
     typical = level if radius is None else typical_mu(problem, level)

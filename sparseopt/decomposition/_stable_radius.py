@@ -77,10 +77,14 @@ class RadiusSearch:
             problem.D, descent.L, problem.limits, descent.mu, clipped
         )
         norm = math.sqrt(energy)
-        self.excess = descent.dual_excess(clipped)
-        bound = max(product - self.radius * norm, 0.0) / (descent.mu * self.excess)
         self.threshold, penalty = self._feasible_threshold()
         objective = descent.penalty + penalty
+        value = (
+            max(product - self.radius * norm, 0.0) / descent.mu
+        )  # of the dual, but for the scale
+        wanted = objective * (1 - self.tol / 2)
+        self.excess = descent.dual_excess(clipped, max(value / wanted, 1.0) if wanted > 0 else 1.0)
+        bound = value / self.excess
         return objective, relative_gap(objective, bound), norm
 
     def _feasible_threshold(self):

@@ -9,7 +9,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.decomposition import RobustPCA, RobustPCACV, robust_pca
-from sparseopt.decomposition._robust_pca_cv import hold_out
+from sparseopt.decomposition._noise import noise_level
+from sparseopt.decomposition._robust_pca_cv import choose_weight, hold_out
 from sparseopt.decomposition._robust_pca_path import lam_range
 from sparseopt.testing import check_sparseopt_estimator
 
@@ -77,6 +78,25 @@ def test_final_fit_is_that_of_robust_pca():
     assert not hasattr(model, "lam")
 
 
+def test_units_and_offsets_of_columns_do_not_matter_after_centring():
+    X, _ = make_data((30, 20))
+    options = {"lams": 3, "n_masks": 2, "center": "median", "random_state": 0}
+    plain = RobustPCACV(**options).fit(X)
+    moved = RobustPCACV(**options).fit(X + np.arange(20.0))
+    assert_allclose(moved.lams_, plain.lams_)
+    assert_allclose(moved.error_path_, plain.error_path_, rtol=1e-6)
+    assert_allclose(moved.low_rank_ - np.arange(20.0), plain.low_rank_, atol=1e-4)
+
+
+def test_noise_is_estimated_once_for_all_fits():
+    X, _ = make_data((30, 25))
+    model = RobustPCACV("stable", lams=3, n_masks=1, random_state=0).fit(X)
+    assert model.noise_std_ == noise_level(X).noise_std
+    given = RobustPCACV("stable", lams=3, n_masks=1, mu=2.0, random_state=0).fit(X)
+    assert given.mu_ == 2.0
+    assert given.noise_std_ is None
+
+
 def test_grid_lies_between_the_ends():
     X, _ = make_data()
     model = RobustPCACV(lams=4, n_masks=1, random_state=0).fit(X)
@@ -119,6 +139,21 @@ def test_gross_errors_among_the_hidden_do_not_matter():
     huge = np.where(np.abs(X) > 6, 100 * X, X)
     errors = RobustPCACV(**options).fit(huge).error_path_
     assert np.min(errors.mean(axis=1)) < 0.3
+
+
+def test_middle_of_equal_errors_is_taken():
+    errors = np.array([[5.0, 5.0], [1e-5, 1e-5], [2e-5, 1e-5], [3e-5, 1e-6], [4.0, 4.0]])
+    assert choose_weight(errors, "min", 1e-4) == 2
+    assert choose_weight(errors, "1se", 1e-4) == 1
+    assert choose_weight(errors, "min", 0.0) == 1
+    assert choose_weight(errors[:, :1], "1se", 0.0) == 1
+    X, low = make_data(share=0.0, noise=0.0)
+    X[np.random.default_rng(1).random(X.shape) < 0.05] += 7
+    model = RobustPCACV(lams=9, n_masks=2, random_state=0).fit(X)
+    exact = np.flatnonzero(model.error_path_.mean(axis=1) < 1e-4 * np.sqrt(np.mean(X**2)))
+    assert len(exact) >= 3
+    assert model.lam_ == model.lams_[exact[len(exact) // 2]]
+    assert relative(model.low_rank_, low) < 1e-5
 
 
 def test_outlying_samples():

@@ -82,6 +82,14 @@ def test_path_equals_cold_solutions(method):
         assert_allclose(warm.fun, cold.fun, rtol=1e-8)
 
 
+@pytest.mark.parametrize("method", ["pcp", "stable"])
+def test_each_problem_starts_from_the_one_before(method):
+    X = make_data()
+    options = {"method": method, "max_iter": 20000} | ({"mu": 1.0} if method == "stable" else {})
+    path = robust_pca_path(X, lams=[0.2, 0.2 * (1 + 1e-9)], **options)
+    assert path.n_iters[1] < 0.3 * path.n_iters[0]
+
+
 def test_path_by_default_leads_from_end_to_end():
     X = make_data()
     path = robust_pca_path(X, n_lams=5, tol=1e-5, max_iter=5000)
@@ -132,6 +140,11 @@ def test_ends_of_any_data(m, n, seed):
     assert np.linalg.norm(smallest * np.sign(X), 2) <= 1 + 1e-9
     low = robust_pca(X, lam=largest * (1 + 1e-9), tol_gap=1e-6, max_iter=20000, warn=False)
     assert low.fun >= np.linalg.norm(X, "nuc") * (1 - 1e-5)
+
+
+def test_null_space_does_not_count():
+    X = np.outer(np.arange(1.0, 9), np.linspace(-1, 2, 7))
+    assert_allclose(lam_range(X)[1], np.max(np.abs(X)) / np.linalg.norm(X))
 
 
 def test_zero_data_have_one_weight():

@@ -15,6 +15,7 @@ from sparseopt.decomposition._kernels import stable, stable_arrays
 from sparseopt.decomposition._noise import default_mu, default_radius
 from sparseopt.decomposition._principal_pursuit import principal_component_pursuit
 from sparseopt.decomposition._stable_pursuit import stable_principal_pursuit
+from sparseopt.decomposition._stable_radius import RadiusSearch
 
 DATA = Path(__file__).parents[1] / "data" / "decomposition"
 
@@ -298,6 +299,49 @@ def test_start_saves_steps_and_the_solution_stays():
         stable_principal_pursuit(D[:-1], 0.16, 0.5, start=near)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e100])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_start_at_the_solution_ends_soon(order, scale):
+    D = np.array(make_data() * scale, order=order)
+    solution = stable_principal_pursuit(D, 0.15, 0.5 * scale)
+    again = stable_principal_pursuit(D, 0.15, 0.5 * scale, start=solution)
+    assert again.nit <= 0.3 * solution.nit
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (6, 1)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_row_weights_of_thin_data(shape, order):
+    D = np.array(np.arange(1.0, 7).reshape(shape), order=order)
+    weights = np.linspace(0.5, 1.5, shape[0])
+    result = stable_principal_pursuit(D, 0.4, 0.5, weights=weights, tol=1e-9)
+    assert_optimal(D, result, 0.4, 0.5, weights=weights[:, None], tol=1e-9)
+
+
+@pytest.mark.parametrize("power", [0.05, 0.4, 1.0])
+@pytest.mark.parametrize("first", [1e-3, 1e3])
+def test_search_for_the_radius(power, first):
+    """The norm of the residual grows like a power of mu up to 1, with a kink."""
+
+    class Descent:
+        def begin(self, mu, gradually=False):
+            self.mu = mu
+
+    def norm(mu):
+        return min(mu, 1.0) * max(mu, 1.0) ** power
+
+    descent = Descent()
+    descent.begin(first)
+    search = RadiusSearch.__new__(RadiusSearch)
+    search.descent, search.radius, search.tol, search.accuracy = descent, 1.7, 1e-9, 1e-9
+    search.clear_bounds()
+    solution = 1.7 ** (1 / power)
+    for _ in range(15):
+        search._choose(norm(descent.mu), 1.0)
+        assert search.lowest <= solution * (1 + 1e-12)
+        assert search.highest >= solution * (1 - 1e-12)
+    assert_allclose(descent.mu, solution, rtol=1e-6)
+
+
 def test_a_cut_run_warns_and_reports_the_gap_of_what_it_returns():
     D = make_data()
     with pytest.warns(ConvergenceWarning, match="max_iter"):
@@ -412,6 +456,7 @@ def test_published_choices_of_mu_and_radius():
         ({"radius": 1.0}, "mu and radius"),
         ({"mu": None, "radius": 0.0}, "radius"),
         ({"tol": -1.0}, "tol"),
+        ({"max_iter": 0}, "max_iter"),
         ({"weights": np.ones(3)}, "weights"),
         ({"weights": -np.ones(40)}, "weights"),
         ({"weights": np.full((40, 30), np.inf)}, "weights"),
