@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.linalg import hadamard
 
 from sparseopt.decomposition import robust_pca, robust_pca_path
 from sparseopt.decomposition._robust_pca_path import lam_grid, lam_range
@@ -145,6 +146,15 @@ def test_ends_of_any_data(m, n, seed):
 def test_null_space_does_not_count():
     X = np.outer(np.arange(1.0, 9), np.linspace(-1, 2, 7))
     assert_allclose(lam_range(X)[1], np.max(np.abs(X)) / np.linalg.norm(X))
+
+
+def test_cut_of_signs_that_cancel():
+    # Without half of its entries, a Hadamard matrix has a larger norm.
+    X = hadamard(16) * np.where(np.tri(16) > 0, 1, 1e-3)
+    smallest, _ = lam_range(X, method="stable", mu=4.0)
+    assert 0.15 < smallest < 0.25
+    ranks = [robust_pca(X, method="stable", mu=4.0, lam=lam).x.rank for lam in (smallest, 0.25)]
+    assert ranks[0] == 0 < ranks[1]
 
 
 def test_zero_data_have_one_weight():
