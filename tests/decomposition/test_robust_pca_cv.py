@@ -109,11 +109,10 @@ def test_grid_lies_between_the_ends():
     assert_allclose(model.error_path_[0, 0], np.median(np.abs(X[held])), rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["pcp", "stable"])
-def test_result_does_not_depend_on_n_jobs(method):
+def test_result_does_not_depend_on_n_jobs():
     X, _ = make_data((30, 20))
     models = [
-        RobustPCACV(method, lams=3, n_masks=3, random_state=1, n_jobs=n_jobs).fit(X)
+        RobustPCACV("stable", lams=3, n_masks=3, random_state=1, n_jobs=n_jobs).fit(X)
         for n_jobs in (None, 2)
     ]
     assert_array_equal(models[0].error_path_, models[1].error_path_)
