@@ -52,8 +52,7 @@ class OnlineRobustPCA(
         Weight :math:`\lambda_2 > 0` of the errors, the size from which a residual counts as an
         error. "auto" is :math:`\sqrt 2 \sigma`. The paper takes
         :math:`\lambda_1 = \lambda_2 = 1 / \sqrt{\max(n, n_{features})}` for both.
-    init : {"pcp", "svd", "random"} or array-like of shape (n_components, n_features), \
-            default="pcp"
+    init : {"pcp", "svd", "random"} or array-like of shape (n_components, n_features), default="pcp"
         Components to start from: those of a robust PCA of the first samples, of their singular
         value decomposition, random ones, or given ones.
     memory_size : int or "auto", default="auto"

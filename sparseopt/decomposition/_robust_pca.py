@@ -64,10 +64,9 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
         Weight :math:`\lambda > 0` of the sparse part. "auto" is
         :math:`1 / \sqrt{p \max(n_{samples}, n_{features})}` for an observed share p, and
         :math:`3 / (7 \sqrt{0.01 n_{samples}})` for outlying samples.
-    solver : {"auto", "ialm", "admm", "fista", "accaltproj", "scaledgd", "godec", "ircur"}, \
-            default="auto"
+    solver : {"auto", "ialm", "admm", "fista", "accaltproj", "scaledgd", "godec", "ircur"}
         "ialm" ends where L + S = X, which may be a point that is not optimal; "admm" goes on
-        until the duality gap is small; "auto" starts with the former and goes on to the
+        until the duality gap is small; "auto", the default, starts with the former and goes on to the
         latter if there is need. "fista" is the solver of the stable problem. The others need
         ``n_components``, and prove nothing.
     n_components : int, optional
