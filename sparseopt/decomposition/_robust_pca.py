@@ -66,8 +66,8 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
         :math:`3 / (7 \sqrt{0.01 n_{samples}})` for outlying samples.
     solver : {"auto", "ialm", "admm", "fista", "accaltproj", "scaledgd", "godec", "ircur"}
         "ialm" ends where L + S = X, which may be a point that is not optimal; "admm" goes on
-        until the duality gap is small; "auto", the default, starts with the former and goes on to the
-        latter if there is need. "fista" is the solver of the stable problem. The others need
+        until the duality gap is small; "auto", the default, starts with the former and goes on
+        to the latter if there is need. "fista" is the solver of the stable problem. The others need
         ``n_components``, and prove nothing.
     n_components : int, optional
         Rank of L, for the solvers that need it. Convex problems find it by themselves; of their
