@@ -20,16 +20,21 @@ import numbers
 
 import array_api_compat
 
-from sparseopt._core import array_namespace, check_nonnegative, short_products
+from sparseopt._core import (
+    array_namespace,
+    check_at_least_one,
+    check_nonnegative,
+    short_products,
+)
 from sparseopt.decomposition._factor_state import FactorState, run
 from sparseopt.decomposition._known_rank import (
     NOISE_THRESHOLD,
-    check_init_cap,
     check_rank,
+    check_rate,
     effective_tolerance,
     first_threshold,
     prepare,
-    typical_cap,
+    with_cap,
     zero_filled,
 )
 from sparseopt.decomposition._low_rank import LowRankMatrix
@@ -84,7 +89,9 @@ def accelerated_alternating_projections(
     tol : float, default=1e-7
         The run ends when :math:`\|D - L - S\|_F \le tol \|D\|_F`; with noise, when this
         holds for the part of the residual that a change of the factors could remove.
-        At least 20 times the machine epsilon is used.
+        At least 20 times the machine epsilon is used. With ``init_cap``,
+        :math:`\|D\|_F` counts as no more than 100 times what it is by the median absolute
+        entry: one huge error does not end the run.
     max_iter : int, default=100
         Largest number of iterations.
     random_state : None, int, RandomState or Generator
@@ -137,13 +144,13 @@ def accelerated_alternating_projections(
     """
     data = prepare(D, observed)
     rank = check_rank(rank, data.values.shape)
-    if not 0 < gamma < 1:
-        raise ValueError(f"gamma must be between 0 and 1, got {gamma!r}.")
+    max_iter = check_at_least_one(max_iter, "max_iter")
+    gamma = check_rate(gamma, "gamma")
     floor = NOISE_THRESHOLD * check_nonnegative(noise_std, "noise_std") / data.unit
     m, n = data.values.shape
     beta = 0.5 / (m * n) ** 0.25 if beta is None else check_nonnegative(beta, "beta")
     beta_init = 4 * beta if beta_init is None else check_nonnegative(beta_init, "beta_init")
-    cap = typical_cap(data, check_init_cap(init_cap))
+    data, cap = with_cap(data, init_cap)
     tol = effective_tolerance(tol, data)
     with short_products(m * n):
         first = max(first_threshold(data, beta_init, cap), floor)

@@ -30,6 +30,7 @@ import numpy as np
 
 from sparseopt._core import (
     Progress,
+    check_at_least_one,
     check_nonnegative,
     is_numpy,
     iterate,
@@ -38,13 +39,12 @@ from sparseopt._core import (
 )
 from sparseopt.decomposition._kernels import known_rank as passes
 from sparseopt.decomposition._known_rank import (
-    check_init_cap,
     check_rank,
     effective_tolerance,
     give_parts,
     outliers,
     prepare,
-    typical_cap,
+    with_cap,
 )
 from sparseopt.decomposition._low_rank import LowRankMatrix
 from sparseopt.decomposition._singular_values import leading_svd, orthonormal_factor
@@ -97,7 +97,9 @@ def godec(
         Further rounds of the bilateral projection; each is nearer to the decomposition.
     tol : float, default=1e-7
         The run ends when :math:`\|D - L - S\|_F`, or the last change of L, is at most ``tol``
-        times :math:`\|D\|_F`. At least 20 times the machine epsilon is used.
+        times :math:`\|D\|_F`. At least 20 times the machine epsilon is used. With ``init_cap``,
+        :math:`\|D\|_F` counts as no more than 100 times what it is by the median absolute
+        entry: one huge error does not end the run.
     max_iter : int, default=500
         Largest number of iterations.
     random_state : None, int, RandomState or Generator
@@ -152,11 +154,15 @@ def godec(
     rank = check_rank(rank, data.values.shape)
     if approximation not in ("exact", "power"):
         raise ValueError(f"approximation must be 'exact' or 'power', got {approximation!r}.")
-    n_power = int(check_nonnegative(n_power, "n_power"))
+    if check_nonnegative(n_power, "n_power") != int(n_power):
+        raise ValueError(f"n_power must be an integer, got {n_power!r}.")
+    max_iter = check_at_least_one(max_iter, "max_iter")
     select = _selection(data, card, tau)
-    cap = typical_cap(data, check_init_cap(init_cap))
+    data, cap = with_cap(data, init_cap)
     generator = np.random.default_rng(spawn_seeds(random_state, 1)[0])
-    approximate = _Exact(generator) if approximation == "exact" else _Bilateral(generator, n_power)
+    approximate = (
+        _Exact(generator) if approximation == "exact" else _Bilateral(generator, int(n_power))
+    )
     with short_products(data.values.size):
         state = _State(data, rank, select, approximate, cap)
         result = iterate(

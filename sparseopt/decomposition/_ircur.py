@@ -25,6 +25,7 @@ from scipy import sparse as scipy_sparse
 from sparseopt._core import (
     Progress,
     array_namespace,
+    check_at_least_one,
     check_nonnegative,
     is_numpy,
     iterate,
@@ -35,14 +36,18 @@ from sparseopt.decomposition._kernels import known_rank as passes
 from sparseopt.decomposition._known_rank import (
     ADVICE,
     DENSE_SHARE,
-    LARGEST_EXPONENT,
+    LARGEST_RATIO,
     NOISE_THRESHOLD,
     NORMAL_MAD,
     check_init_cap,
+    check_range,
     check_rank,
+    check_rate,
+    check_unmasked,
     give_parts,
     outliers,
     prepare,
+    safe_unit,
     too_many_outliers,
     warn_of,
 )
@@ -97,7 +102,9 @@ def ircur(
     tol : float, default=1e-7
         The run ends when the sampled rows and columns of ``D - L - S`` together have norms of
         at most ``tol`` times those of ``D``; with noise, 1.5 times what its level explains are
-        allowed besides. At least 20 times the machine epsilon is used.
+        allowed besides. At least 20 times the machine epsilon is used. With ``init_cap``, the
+        norms of ``D`` count as no more than 100 times what they are by the median absolute
+        entry: one huge error does not end the run.
     max_iter : int, default=100
         Largest number of iterations.
     random_state : None, int, RandomState or Generator
@@ -147,8 +154,8 @@ def ircur(
     """
     D = _check_readable(D)
     rank = check_rank(rank, D.shape)
-    if not 0 < gamma < 1:
-        raise ValueError(f"gamma must be between 0 and 1, got {gamma!r}.")
+    gamma = check_rate(gamma, "gamma")
+    max_iter = check_at_least_one(max_iter, "max_iter")
     if check_nonnegative(oversampling, "oversampling") < 1:
         raise ValueError(f"oversampling must be at least 1, got {oversampling!r}.")
     generator = np.random.default_rng(spawn_seeds(random_state, 1)[0])
@@ -174,6 +181,7 @@ def ircur(
 def _check_readable(D):
     if scipy_sparse.issparse(D):
         raise TypeError("D must be a dense array, got a SciPy sparse container: pass D.toarray().")
+    check_unmasked(D, "D")
     xp = array_namespace(D)
     if not is_numpy(xp):
         raise TypeError(f"ircur computes with NumPy arrays, got one of {xp.__name__}.")
@@ -222,12 +230,15 @@ class _State:
         self.sampler, self.rank, self.gamma, self.dtype = sampler, rank, gamma, sampler.dtype
         self.at_rows, self.at_columns, self.rows, self.columns = sampler.draw()
         sizes = np.abs(np.concatenate([self.rows.ravel(), self.columns.ravel()]))
-        exponent = math.frexp(float(sizes.max()))[1]
-        limit = LARGEST_EXPONENT[self.dtype.itemsize]
-        self.unit = 2.0 ** max(-limit, min(limit, exponent))
+        self.unit = safe_unit(float(sizes.max()), self.dtype.itemsize)
         self.rows, self.columns = self.rows / self.unit, self.columns / self.unit
         self.floor = NOISE_THRESHOLD * check_nonnegative(noise_std, "noise_std") / self.unit
-        self.thresholds = [max(self.floor, _first_threshold(sizes / self.unit, init_cap))]
+        first = _first_threshold(sizes / self.unit, init_cap)
+        self.thresholds = [max(self.floor, first)]
+        self.largest = math.inf
+        if init_cap is not None:
+            self.largest = LARGEST_RATIO * first / init_cap
+            check_range(first / init_cap, first, float(np.finfo(self.dtype).smallest_normal))
         self.nit = 0
         self.A = np.zeros((sampler.shape[0], rank), dtype=self.dtype)
         self.B = np.zeros((rank, sampler.shape[1]), dtype=self.dtype)
@@ -254,7 +265,9 @@ class _State:
             if outliers_here and self.nit > 0:
                 energy += _refit_lost_lines(data, fit, crossing, axis, threshold)
             norm += math.sqrt(energy)
-            size += float(np.linalg.norm(data))
+            with np.errstate(over="ignore"):  # by an error that the first sample lacked
+                norm_of_data = float(np.linalg.norm(data))
+            size += min(norm_of_data, self.largest * math.sqrt(data.size))
             noise += self.floor / NOISE_THRESHOLD * math.sqrt(data.size)
             n_outliers += outliers_here
             n_entries += data.size

@@ -32,6 +32,7 @@ NORMAL_MAD = 1.4826  # standard deviation of a normal law over its median absolu
 NOISE_THRESHOLD = 3.0  # deviations of dense noise up to which an entry is no outlier
 SAFE_EXPONENT = {4: 20, 8: 200}  # of 2, by itemsize: squares of such entries sum up safely
 LARGEST_EXPONENT = {4: 120, 8: 1000}
+LARGEST_RATIO = 100  # of the norm of the data to that of typical entries, for tolerances
 ADVICE = (
     "Increase max_iter, or tol if this accuracy suffices; give noise_std if the data hold dense "
     "noise; or the rank is too low, or the corruption beyond what this method can undo."
@@ -49,6 +50,7 @@ class Data(NamedTuple):
 
     values: Any  # (m, n)
     norm: float  # of the observed entries of ``values``
+    reference: float  # what residuals are relative to: ``norm``, unless few entries make it up
     n_observed: int
     unit: float
     transposed: bool
@@ -61,7 +63,7 @@ class Data(NamedTuple):
 
     def relative(self, norm):
         """Return ``norm`` relative to that of the data; zero data count as having norm 1."""
-        return norm / self.norm if self.norm > 0 else norm
+        return norm / self.reference if self.reference > 0 else norm
 
     def restore(self, factors):
         """Return factors of ``values`` as those of the matrix given."""
@@ -80,8 +82,18 @@ def check_rank(rank, shape, name="rank"):
     return rank
 
 
+def check_unmasked(D, name):
+    """Raise if ``D`` is a masked array of NumPy: its mask would be lost."""
+    if np.ma.is_masked(D):
+        raise TypeError(
+            f"{name} must be an array without a mask of its own, got a masked array: pass "
+            f"{name}.data, and the entries that are observed, ~{name}.mask, as a mask."
+        )
+
+
 def check_matrix(D, name="D"):
     """Return ``D`` as a real floating matrix, not copied if it is one, and its namespace."""
+    check_unmasked(D, name)
     if scipy_sparse.issparse(D):
         raise TypeError(
             f"{name} must be a dense array, got a SciPy sparse container, whose zeros may be "
@@ -127,7 +139,7 @@ def prepare(D, observed=None):
     if is_numpy(xp):
         values = np.ascontiguousarray(values)
     n_observed = math.prod(D.shape) if mask is None else int(xp.count_nonzero(mask))
-    return Data(values, norm, n_observed, unit, transposed, xp)
+    return Data(values, norm, norm, n_observed, unit, transposed, xp)
 
 
 def _check_mask(observed, D, xp):
@@ -149,13 +161,20 @@ def _check_mask(observed, D, xp):
 
 def _to_safe_scale(values, xp):
     """Return ``values / unit`` and a power of two ``unit``, 1 unless squares could overflow."""
-    largest = float(xp.max(xp.abs(values)))
     size = 4 if float(xp.finfo(values.dtype).eps) > 1e-10 else 8
-    exponent = math.frexp(largest)[1]
-    if largest == 0 or abs(exponent) <= SAFE_EXPONENT[size]:
-        return values, 1.0
-    exponent = max(-LARGEST_EXPONENT[size], min(LARGEST_EXPONENT[size], exponent))
-    return values * 2.0**-exponent, 2.0**exponent
+    unit = safe_unit(float(xp.max(xp.abs(values))), size)
+    return (values, unit) if unit == 1 else (values * (1 / unit), unit)
+
+
+def safe_unit(largest, itemsize):
+    """Return the power of two by which numbers up to ``largest`` are divided, 1 if they are safe.
+
+    Large ones remain as large as is safe: others may be smaller by far.
+    """
+    exponent, safe = math.frexp(largest)[1], SAFE_EXPONENT[itemsize]
+    if largest == 0 or abs(exponent) <= safe:
+        return 1.0
+    return 2.0 ** (exponent - safe if exponent > 0 else max(-LARGEST_EXPONENT[itemsize], exponent))
 
 
 def _sum_of_squares(values, xp):
@@ -182,6 +201,36 @@ def typical_cap(data, multiple):
         sizes = sizes[sizes > 0]
         middle = _median(sizes, xp) if sizes.shape[0] else 0.0
     return multiple * NORMAL_MAD * middle
+
+
+def with_cap(data, init_cap):
+    """Return the data and the cap on the first threshold; residuals are judged by typical entries.
+
+    A single error may exceed everything else so much that any residual is small beside it.
+    """
+    cap = typical_cap(data, check_init_cap(init_cap))
+    if math.isinf(cap):
+        return data, cap
+    typical = cap / init_cap
+    check_range(typical, data.norm, float(data.xp.finfo(data.values.dtype).smallest_normal))
+    typical *= math.sqrt(data.n_observed)
+    return data._replace(reference=min(data.norm, LARGEST_RATIO * typical)), cap
+
+
+def check_range(typical, norm, smallest):
+    """Raise if squares of a part in 100 000 of typical entries are less than ``smallest``."""
+    if norm > 0 and (1e-5 * typical) ** 2 < smallest:
+        raise ValueError(
+            "D has an entry that exceeds typical ones by too many orders of magnitude for its "
+            "dtype: correct it, or mark it as missing."
+        )
+
+
+def check_rate(value, name):
+    """Return ``value`` if it is a number between 0 and 1, neither of them."""
+    if not 0 < check_nonnegative(value, name) < 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
+    return value
 
 
 def _median(values, xp):

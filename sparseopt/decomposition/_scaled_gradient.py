@@ -26,16 +26,21 @@ which learns the thresholds and steps that ``schedule`` takes.
 
 import numpy as np
 
-from sparseopt._core import array_namespace, check_nonnegative, short_products
+from sparseopt._core import (
+    array_namespace,
+    check_at_least_one,
+    check_nonnegative,
+    short_products,
+)
 from sparseopt.decomposition._factor_state import FactorState, run
 from sparseopt.decomposition._known_rank import (
     NOISE_THRESHOLD,
-    check_init_cap,
     check_rank,
+    check_rate,
     effective_tolerance,
     first_threshold,
     prepare,
-    typical_cap,
+    with_cap,
     zero_filled,
 )
 from sparseopt.decomposition._low_rank import LowRankMatrix
@@ -88,7 +93,9 @@ def scaled_gradient_descent(
     tol : float, default=1e-7
         The run ends when :math:`\|D - L - S\|_F \le tol \|D\|_F`; with noise, when this
         holds for the part of the residual that a change of the factors could remove.
-        At least 20 times the machine epsilon is used.
+        At least 20 times the machine epsilon is used. With ``init_cap``,
+        :math:`\|D\|_F` counts as no more than 100 times what it is by the median absolute
+        entry: one huge error does not end the run.
     max_iter : int, default=200
         Largest number of iterations.
     random_state : None, int, RandomState or Generator
@@ -140,14 +147,14 @@ def scaled_gradient_descent(
     """
     data = prepare(D, observed)
     rank = check_rank(rank, data.values.shape)
-    if not 0 < decay < 1:
-        raise ValueError(f"decay must be between 0 and 1, got {decay!r}.")
+    max_iter = check_at_least_one(max_iter, "max_iter")
+    decay = check_rate(decay, "decay")
     floor = NOISE_THRESHOLD * check_nonnegative(noise_std, "noise_std") / data.unit
     tol = effective_tolerance(tol, data)
     with short_products(data.values.shape[0] * data.values.shape[1]):
         if schedule is None:
-            start = _start_threshold(data, check_init_cap(init_cap))
-            plan = _Continuation(start, decay)
+            data, cap = with_cap(data, init_cap)
+            plan = _Continuation(_start_threshold(data, cap), decay)
         else:
             plan = _Schedule(schedule, data.unit)
         low = _initial(data, rank, max(plan.first, floor), schedule is not None, random_state)
@@ -223,9 +230,9 @@ class _Schedule:
         return float(self._steps[min(state.nit, len(self._steps) - 1)])
 
 
-def _start_threshold(data, init_cap):
+def _start_threshold(data, cap):
     m, n = data.values.shape
-    return first_threshold(data, 2 / (m * n) ** 0.25, typical_cap(data, init_cap))
+    return first_threshold(data, 2 / (m * n) ** 0.25, cap)
 
 
 def _initial(data, rank, threshold, clip, random_state):

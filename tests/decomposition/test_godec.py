@@ -153,6 +153,16 @@ def test_without_errors_it_is_the_truncated_decomposition():
         assert not result.sparse.any()
 
 
+def test_each_round_of_the_power_scheme_is_nearer_to_the_decomposition():
+    D = np.random.default_rng(0).standard_normal((60, 50))
+    best = np.linalg.norm(np.linalg.svd(D)[1][4:])
+    options = {"card": 0, "approximation": "power", "max_iter": 1, "warn": False}
+    excess = [godec(D, 4, n_power=n, random_state=0, **options).fun - best for n in (0, 2, 8, 64)]
+    assert np.all(np.diff(excess) < 0)
+    assert excess[0] < 0.1 * best
+    assert excess[-1] < 1e-3 * best
+
+
 def test_power_scheme_on_noise_nears_the_decomposition():
     D = np.random.default_rng(0).standard_normal((60, 50))
     best = np.linalg.svd(D)[1][4:]

@@ -64,6 +64,13 @@ def test_a_schedule_goes_on_at_its_last_rate():
     assert relative_error(result.low_rank, L) < 1e-5
 
 
+def test_a_schedule_that_rises_at_its_end_stays_there():
+    D, *_ = make_problem()
+    schedule = np.array([9.0, 1.0, 2.0]), np.full(3, 0.7)
+    result = decompose(D, 3, schedule=schedule, max_iter=6, warn=False)
+    assert_allclose(result.history["threshold"], [1, 2, 2, 2, 2, 2, 2])
+
+
 def test_a_schedule_is_in_the_units_of_the_data():
     D, *_ = make_problem()
     thresholds = 4 * np.median(np.abs(D)) * 0.7 ** np.arange(5)
@@ -195,6 +202,7 @@ def test_directions_of_no_size_take_no_large_step():
     values = _with_floor(low.s, products, 1.0)
     assert values[0] == 3.0
     assert_allclose(values[1], 0.5 * np.sqrt(6))  # C V is a column of halves
+    assert_allclose(_with_floor(low.s, products, 0.25)[1], 2 * np.sqrt(6))  # a quarter observed
 
 
 def test_steps_grow_with_the_share_of_outliers():
