@@ -189,7 +189,7 @@ def spectral_norm_bound(W, *, guess=None):
         Real matrix, from any array library.
     guess : float, optional
         What is tried first, by default the result of :func:`spectral_norm`. The bound is at
-        least that; its relative excess over the norm is at most 16 times what the guess lacks,
+        least that; its relative excess over the norm is at most twice what the guess lacks,
         or of the order of the rounding.
     """
     xp = array_namespace(W)
@@ -203,8 +203,16 @@ def spectral_norm_bound(W, *, guess=None):
     rounding = 4 * max(W.shape) * float(np.finfo(np.float64).eps)
     eye = xp.eye(k, dtype=xp.float64, device=getattr(W, "device", None))
     excess = max(2 * rounding, 8 * precision)  # less is not to be expected of the data
-    while not _is_positive_definite(guess**2 * (1 + excess) * eye - gram, xp):
+
+    def proves(excess):
+        return _is_positive_definite(guess**2 * (1 + excess) * eye - gram, xp)
+
+    if not proves(excess):
         excess *= 16
+        while not proves(excess):
+            excess *= 16
+        for factor in (4, 2):  # now within 16 of the least, then 4, then 2
+            excess = excess / factor if proves(excess / factor) else excess
     return guess * math.sqrt((1 + excess) * (1 + rounding))
 
 

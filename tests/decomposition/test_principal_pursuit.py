@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt.decomposition import _principal_pursuit
+from sparseopt.decomposition import _augmented_lagrangian
 from sparseopt.decomposition._kernels import pursuit, pursuit_arrays
 from sparseopt.decomposition._principal_pursuit import principal_component_pursuit as pcp
 
@@ -317,8 +317,8 @@ def test_settling_meets_both_tolerances(monkeypatch, haste):
     # ADMM alone needs some ten thousand iterations here. If it is left in haste, it is taken up
     # again, as often as there is need.
     if haste is not None:
-        monkeypatch.setattr(_principal_pursuit, "SETTLE_GAP", haste)
-        monkeypatch.setattr(_principal_pursuit, "SETTLE_AFTER", 10)
+        monkeypatch.setattr(_augmented_lagrangian, "SETTLE_GAP", haste)
+        monkeypatch.setattr(_augmented_lagrangian, "SETTLE_AFTER", 10)
     D = near_the_limit_of_recovery()
     result = pcp(D, 50**-0.5)
     assert result.success
@@ -330,3 +330,66 @@ def test_settling_meets_both_tolerances(monkeypatch, haste):
     primal = nuclear(result.low_rank) + 50**-0.5 * np.abs(D - result.low_rank).sum()
     assert (primal - np.sum(D * Y)) / primal == pytest.approx(result.dual_gap, abs=1e-10)
     assert result.dual_gap <= 1e-4
+
+
+@pytest.mark.parametrize("max_iter", [3, 36, 60, 130, 180, 300])
+def test_certificate_of_a_run_cut_off_is_a_proof(max_iter):
+    # In each phase, and also where the subspace iteration has missed some values.
+    D, lam = near_the_limit_of_recovery(), 50**-0.5
+    result = pcp(D, lam, max_iter=max_iter, svd_solver="subspace", random_state=0, warn=False)
+    assert not result.success
+    Y = result.dual
+    assert np.linalg.norm(Y, 2) <= 1 + 1e-12
+    assert np.abs(Y).max() <= lam * (1 + 1e-12)
+    primal = nuclear(result.low_rank) + lam * np.abs(D - result.low_rank).sum()
+    assert (primal - np.sum(D * Y)) / primal == pytest.approx(result.dual_gap, abs=1e-10)
+    assert relative(result.low_rank + result.sparse, D) == pytest.approx(result.residual, rel=1e-6)
+
+
+def test_a_cut_off_while_settling_keeps_the_proof_of_before():
+    D, phases = near_the_limit_of_recovery(), []
+    whole = pcp(D, 50**-0.5, callback=lambda x: phases.append(x.rank))
+    mu = whole.history["mu"]
+    settling = np.flatnonzero(np.diff(mu[100:]) > 0)[-1] + 100
+    cut = pcp(D, 50**-0.5, max_iter=int(settling), warn=False)
+    assert not cut.success
+    assert cut.dual_gap <= 1e-4
+
+
+@pytest.mark.parametrize("tolerances", [{"tol": 4e-15}, {"tol": 1e-12, "tol_gap": 0.0}])
+def test_tolerances_at_the_limit_of_rounding(tolerances):
+    # The inexact ALM alone stays at a residual near 1e-12, and at a gap of 0.16.
+    D, _, _ = corrupted(noise=0.1)
+    result = pcp(D, 60**-0.5, **tolerances)
+    assert result.success
+    assert result.residual <= tolerances["tol"]
+    assert result.dual_gap <= 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_units_are_those_of_the_data(scale):
+    D, _, _ = corrupted(noise=0.1)
+    seen = []
+
+    def callback(intermediate_result):
+        seen.append((intermediate_result.x.nuclear_norm, intermediate_result.fun))
+
+    result = pcp(scale * D, 0.15, callback=callback)
+    assert result.history["objective"][-1] == pytest.approx(result.fun, rel=1e-6)
+    assert seen[-1] == pytest.approx((result.x.nuclear_norm, result.fun), rel=1e-6)
+    assert nuclear(result.low_rank / scale) == pytest.approx(seen[-1][0] / scale, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_start_from_data_of_another_scale(scale):
+    D, _, _ = corrupted(noise=0.1)
+    near, cold = pcp(D, 0.15), pcp(scale * D, 0.16)
+    assert pcp(scale * D, 0.16, start=near).nit <= 2 * cold.nit
+    assert relative(pcp(scale * D, 0.16, start=near).low_rank, cold.low_rank) < 1e-3
+
+
+def test_start_without_a_dual_variable():
+    D, _, _ = corrupted(noise=0.1)
+    near = pcp(D, 0.15)
+    del near["dual"]
+    assert pcp(D, 0.16, start=near).success
