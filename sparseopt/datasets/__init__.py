@@ -13,6 +13,7 @@ from sparseopt.datasets._images import (
     make_infrared_targets,
     make_moving_objects,
 )
+from sparseopt.datasets._kronecker import make_irs_mimo_channel, make_kronecker_sparse
 from sparseopt.datasets._low_rank import make_low_rank_plus_sparse
 from sparseopt.datasets._regression import make_correlated_regression, make_text_like_regression
 from sparseopt.datasets._sparse_recovery import make_sparse_recovery
@@ -25,7 +26,9 @@ __all__ = [
     "make_badly_scaled_regression",
     "make_correlated_regression",
     "make_infrared_targets",
+    "make_irs_mimo_channel",
     "make_iso_exponential",
+    "make_kronecker_sparse",
     "make_lattice_labels",
     "make_linear_sem",
     "make_low_rank_plus_sparse",
