@@ -38,8 +38,10 @@ NEIGHBOUR_CELLS[:, 3, 3] = False
 # The nuclear norm leaves small directions that one sees only beside the mean image, which has
 # almost all of the energy.
 BACKGROUND_ENERGY = 0.9999
-# Backgrounds are needed to the accuracy of the noise only, so that no certificate is waited for.
+# Backgrounds are needed to the accuracy of the noise only, so that no certificate is waited for,
+# but where it costs nothing: an unfinished pursuit of few rows can be far from its end.
 PURSUIT_TOL = 1e-5
+FEW_ROWS = 10
 
 
 def opening_background(images, size):
@@ -48,7 +50,8 @@ def opening_background(images, size):
     A mean over 3 x 3 pixels, a grey opening with a square, and a mean over 5 x 5 pixels.
     """
     smooth = ndimage.uniform_filter(images, (0, 3, 3), mode="nearest")
-    opened = ndimage.grey_opening(smooth, (1, size, size), mode="nearest")
+    square = (min(size, 2 * side) for side in images.shape[1:])  # a larger one does the same
+    opened = ndimage.grey_opening(smooth, (1, *square), mode="nearest")
     return ndimage.uniform_filter(opened, (0, 5, 5), mode="nearest")
 
 
@@ -117,13 +120,19 @@ def patch_pursuit(image, lam, *, patch_size, step, merge, nonnegative):
     starts = _patch_starts(image.shape[0], height, step), _patch_starts(image.shape[1], width, step)
     windows = sliding_window_view(image, (height, width))
     patches = windows[np.ix_(*starts)].reshape(-1, height * width)
-    result = robust_pca(
-        patches, lam=lam / np.sqrt(max(patches.shape)), solver="ialm", tol=PURSUIT_TOL, warn=False
-    )
+    result = _pursue(patches, lam / np.sqrt(max(patches.shape)))
     sparse = result.sparse.reshape(len(starts[0]), len(starts[1]), height, width)
     objects = _merge_patches(sparse, starts, image.shape, merge)
     background = image - objects
     return background, np.maximum(objects, 0) if nonnegative else objects
+
+
+def _pursue(X, lam, *, random_state=None):
+    """Return the result of principal component pursuit as accurate as backgrounds need it."""
+    solver = "ialm" if min(X.shape) > FEW_ROWS else "auto"
+    return robust_pca(
+        X, lam=lam, solver=solver, tol=PURSUIT_TOL, random_state=random_state, warn=False
+    )
 
 
 def _patch_starts(length, patch_length, step):
@@ -180,9 +189,7 @@ def frame_components(frames, *, n_components, random_state):
     components : ndarray of shape (n_components, n_pixels)
         Orthonormal rows.
     """
-    low_rank = robust_pca(
-        frames, solver="ialm", tol=PURSUIT_TOL, random_state=random_state, warn=False
-    ).x
+    low_rank = _pursue(frames, "auto", random_state=random_state).x
     if n_components == "auto":
         n_components = effective_rank(low_rank.s, BACKGROUND_ENERGY)
     return np.ascontiguousarray(low_rank.Vt[:n_components])
@@ -192,15 +199,31 @@ def online_components(frames, *, n_components, random_state):
     """Return images that span the background, as ``frame_components``, from one pass.
 
     Fewer than ``n_components`` suffice where those of the online decomposition shrink to zero.
+    If all do, the frames are too few for one pass, and the components are those of
+    ``frame_components``.
     """
     most = None if n_components == "auto" else n_components
     components = OnlineRobustPCA(most, random_state=random_state).fit(frames).components_
     _, s, Vt = np.linalg.svd(components, full_matrices=False)
     # Scores and components share the singular values of the low-rank part equally.
     needed = np.count_nonzero(s > s[0] * max(components.shape) * np.finfo(s.dtype).eps)
+    if not needed:  # too few frames for one pass
+        return frame_components(frames, n_components=n_components, random_state=random_state)
     if n_components == "auto":
-        needed = effective_rank((s / s[0]) ** 2, BACKGROUND_ENERGY) if needed else 0
+        needed = effective_rank((s / s[0]) ** 2, BACKGROUND_ENERGY)
     return np.ascontiguousarray(Vt[:needed])
+
+
+def informative_residuals(residuals):
+    """Return which residuals of the median of frames, of the shape of images, are not 0 by law.
+
+    The median of an odd number of values is one of them.
+    """
+    informative = np.ones(residuals.shape, dtype=bool)
+    if len(residuals) % 2:
+        nearest = np.argmin(np.abs(residuals), axis=0)[None]
+        np.put_along_axis(informative, nearest, False, axis=0)
+    return informative
 
 
 def subtract_projection(frames, components, threshold):

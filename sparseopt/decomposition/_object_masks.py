@@ -1,6 +1,4 @@
-"""Images from rows, and masks from maps of objects: thresholds and the removal of specks."""
-
-from numbers import Integral
+"""Masks from maps of objects: thresholds and the removal of specks."""
 
 import numpy as np
 from scipy import ndimage
@@ -9,20 +7,6 @@ from sparseopt.decomposition._segmentation_metrics import (
     EIGHT_NEIGHBOURS,
     intersection_over_union,
 )
-
-
-def shape_of_rows(image_shape, n_pixels):
-    """Return height and width of images in rows of ``n_pixels``; one side may be given as -1."""
-    sides = tuple(image_shape)
-    known = [side for side in sides if isinstance(side, Integral) and side > 0]
-    if len(sides) != 2 or len(known) + sides.count(-1) != 2 or not known:
-        raise ValueError(
-            "image_shape must be a pair of positive integers, of which one may be -1, got "
-            f"{image_shape!r}."
-        )
-    if n_pixels % np.prod(known) or (len(known) == 2 and n_pixels != np.prod(known)):
-        raise ValueError(f"image_shape={image_shape!r} does not fit rows of {n_pixels} pixels.")
-    return tuple(n_pixels // known[0] if side == -1 else int(side) for side in sides)
 
 
 def threshold_maps(scores, threshold, min_area):

@@ -5,6 +5,8 @@ their rates of detection and of false alarms are those of the literature on smal
 targets, with regions told apart by their labels and never by their areas.
 """
 
+from numbers import Real
+
 import numpy as np
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
@@ -84,6 +86,8 @@ def segmentation_metrics(y_true, y_pred, *, match="overlap", max_distance=3.0):
         )
     if match not in ("overlap", "centroid"):
         raise ValueError(f"match must be 'overlap' or 'centroid', got {match!r}.")
+    if not isinstance(max_distance, Real):
+        raise TypeError(f"max_distance must be a real number, got {max_distance!r}.")
     if not max_distance > 0:
         raise ValueError(f"max_distance must be > 0, got {max_distance!r}.")
     hit = int(np.count_nonzero(true & predicted))

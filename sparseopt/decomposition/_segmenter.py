@@ -5,11 +5,13 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sparseopt._core import fitting
 from sparseopt.decomposition._backgrounds import (
+    PURSUIT_TOL,
     frame_components,
+    informative_residuals,
     online_components,
     opening_background,
     patch_pursuit,
@@ -17,17 +19,23 @@ from sparseopt.decomposition._backgrounds import (
     subtract_projection,
     unrolled_opening,
 )
+from sparseopt.decomposition._image_input import (
+    FLOATS,
+    check_image_stack,
+    check_size_of_values,
+    masks_like,
+    rounding_noise,
+    shape_of_rows,
+)
 from sparseopt.decomposition._noise import estimate_noise
 from sparseopt.decomposition._object_masks import (
     best_threshold,
     candidate_thresholds,
-    shape_of_rows,
     threshold_maps,
 )
-from sparseopt.decomposition._segmentation_metrics import check_masks, intersection_over_union
+from sparseopt.decomposition._segmentation_metrics import intersection_over_union
 
 VIDEO = ("nuclear", "median", "online")
-FLOATS = [np.float64, np.float32]
 # What "auto" means without masks, and the values that are tried with them.
 DEFAULT_SIZE = 11
 SIZES = (7, 11, 15)
@@ -109,7 +117,9 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     noise_std_ : float
         Standard deviation of what the background leaves over in the images of ``fit``, by its
         median absolute deviation, in the units of the images. With "patch_nuclear" the opening
-        stands for the background.
+        stands for the background. Images of integers are taken for rounded: it is at least
+        :math:`1 / \sqrt{12}`, unless they hold 0 and 1 only. It is at least a hundred-thousandth
+        of the largest value where the background is found by iteration.
     lam_ : float
         The used ``lam``.
     threshold_ : float
@@ -146,9 +156,9 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     so that O is a score there rather than a part of the image. In the other models B + O is
     the image up to noise.
 
-    Results do not depend on the scale of the images. All of them share ``noise_std_``, so fit
-    to images that are as noisy as those to come. Single-image models accept other sizes of
-    images than in ``fit``.
+    Results do not depend on the scale of images of floating dtype. All images share
+    ``noise_std_``, so fit to images that are as noisy as those to come. Single-image models
+    accept other sizes of images than in ``fit``.
 
     With ``image_shape=None`` a matrix is one image, so its rows are no samples and
     scikit-learn's checks do not apply; they hold with ``image_shape``, save that :meth:`score`
@@ -244,21 +254,25 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Raises
         ------
         ValueError
-            If X is not finite or not of the right shape, if parameters exclude each other, if
-            the masks do not fit the images or mark no pixel, and if the background of a
-            video is to be learnt from a single frame.
+            If X is not finite, not of the right shape or so large that squares overflow, if
+            parameters exclude each other, if the masks do not fit the images or mark no
+            pixel, and if the background of a video is to be learnt from a single frame.
         """
         images, _ = self._check_images(X, reset=True)
-        masks = self._check_masks(y, images.shape)
+        masks = masks_like(y, images.shape, flat=self.image_shape is not None)
         if masks is not None and not masks.any():
             raise ValueError("y must mark at least one pixel, to calibrate with.")
         self._check_options(images)
         self.image_shape_ = images.shape[1:]
         self._learn_background(images)
+        exact = 100 * np.finfo(images.dtype).eps
+        accuracy = exact if self.background in ("opening", "median") else PURSUIT_TOL
+        # Rounding is noise too: without it a constant image would be full of objects.
+        rounding = rounding_noise(X, images, accuracy)
         if masks is None:
-            self._set_defaults(images)
+            self._set_defaults(images, rounding)
         else:
-            self._calibrate(images, masks)
+            self._calibrate(images, masks, rounding)
         return self
 
     def predict(self, X):
@@ -339,7 +353,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             predicted = predicted.reshape(-1, *predicted.shape[-2:])
         else:
             predicted = predicted.reshape(-1, *self.image_shape_)
-        masks = self._check_masks(y, predicted.shape)
+        masks = masks_like(y, predicted.shape, flat=self.image_shape is not None)
         if masks is None:
             raise ValueError(f"y must hold masks in the shape of X, got shape {np.shape(y)}.")
         return float(intersection_over_union(masks, predicted))
@@ -350,37 +364,19 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         """Return images (n, height, width), and the shape in which results are due."""
         if self.image_shape is not None:
             X = validate_data(self, X, dtype=FLOATS, reset=reset)
+            check_size_of_values(X)
             return X.reshape(len(X), *shape_of_rows(self.image_shape, X.shape[1])), X.shape
-        X = check_array(X, dtype=FLOATS, allow_nd=True, input_name="X")
-        if X.ndim > 3 or 0 in X.shape:
-            raise ValueError(
-                "X must have shape (n_images, height, width) or (height, width), or "
-                f"(n_images, height * width) with image_shape=(height, width), got {X.shape}."
-            )
+        X = check_image_stack(X)
         images = X if X.ndim == 3 else X[None]
+        check_size_of_values(images)
         if reset:
             self.n_features_in_ = images[0].size
+            vars(self).pop("feature_names_in_", None)  # of an earlier fit to rows
         elif self.background in VIDEO and images.shape[1:] != self.image_shape_:
             raise ValueError(
                 f"X must have frames of {self.image_shape_} pixels, as in fit, got {X.shape}."
             )
         return images, X.shape
-
-    def _check_masks(self, y, shape):
-        """Return masks as booleans in the shape of the images, or None if there are none."""
-        if y is None:
-            return None
-        y = np.asarray(y)
-        if y.shape == shape[:1]:
-            return None
-        allowed = [shape]
-        if self.image_shape is not None:
-            allowed.append((shape[0], shape[1] * shape[2]))
-        elif shape[0] == 1:
-            allowed.append(shape[1:])
-        if y.shape not in allowed:
-            raise ValueError(f"y must be masks in the shape of the images, got {y.shape}.")
-        return check_masks(y.reshape(shape), "y")
 
     def _check_options(self, images):
         n_images = len(images)
@@ -419,17 +415,16 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         frames = images.reshape(len(images), -1)
         return subtract_projection(frames, self.components_, threshold).reshape(images.shape)
 
-    def _noise(self, images, size):
+    def _noise(self, images, size, rounding):
         """Return the standard deviation of what is neither background nor object."""
-        # Rounding is noise too: without it a constant image would be full of objects.
-        rounding = 100 * np.finfo(images.dtype).eps * float(np.max(np.abs(images)))
         if self.background not in VIDEO:
             residuals = images - opening_background(images, size)
             return max(estimate_noise(residuals - np.median(residuals)), rounding)
         noise_std = np.inf
         for _ in range(3):  # Objects pull at the first projection, which is not robust yet.
             residuals = images - self._video_background(images, DEFAULT_VIDEO_LAM * noise_std)
-            noise_std = max(estimate_noise(residuals), rounding)
+            informative = informative_residuals(residuals) if self.background == "median" else None
+            noise_std = max(estimate_noise(residuals, informative), rounding)
         return noise_std
 
     def _split(self, images, lam, size, noise_std):
@@ -451,16 +446,16 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     # -- parameters that are "auto" --------------------------------------------------
 
-    def _set_defaults(self, images):
+    def _set_defaults(self, images, rounding):
         self.size_ = DEFAULT_SIZE if self.size == "auto" else self.size
         default = DEFAULT_LAMS.get(self.background, DEFAULT_VIDEO_LAM)
         self.lam_ = default if self.lam == "auto" else float(self.lam)
         default = DEFAULT_THRESHOLDS.get(self.background, 0.0)
         self.threshold_ = default if self.threshold == "auto" else float(self.threshold)
-        self.noise_std_ = self._noise(images, self.size_)
+        self.noise_std_ = self._noise(images, self.size_, rounding)
         self.calibration_ = None
 
-    def _calibrate(self, images, masks):
+    def _calibrate(self, images, masks, rounding):
         """Take the size, lam and threshold with the best IoU."""
         sizes = SIZES if self.background == "opening" else (DEFAULT_SIZE,)
         sizes = sizes if self.size == "auto" else (self.size,)
@@ -468,7 +463,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         lams = lams if self.lam == "auto" else (float(self.lam),)
         tried = []
         for size in sizes:
-            noise_std = self._noise(images, size)
+            noise_std = self._noise(images, size, rounding)
             for lam in lams:
                 scores = np.abs(self._split(images, lam, size, noise_std)[1])
                 threshold, iou = self._best_threshold(scores, masks, noise_std)
@@ -478,7 +473,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.calibration_ = dict(zip(names, columns, strict=True))
         best = int(np.argmax(self.calibration_["iou"]))
         self.size_, self.lam_, self.threshold_ = tried[best][:3]
-        self.noise_std_ = self._noise(images, self.size_)
+        self.noise_std_ = self._noise(images, self.size_, rounding)
 
     def _best_threshold(self, scores, masks, noise_std):
         """Return the threshold, in units of the noise, with the best IoU, and this IoU."""

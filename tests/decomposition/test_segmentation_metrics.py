@@ -71,6 +71,11 @@ def test_as_many_targets_as_possible_are_matched():
     found = _squares((4, 6), (2, 3), side=1)
     metrics = segmentation_metrics(true, found, match="centroid")
     assert (metrics.n_detected, metrics.fa) == (2, 0.0)
+    # Two pairs far apart are better than one that agrees.
+    far = segmentation_metrics(
+        _squares((10, 10), (12, 12), side=1), _squares((10, 10), (8, 8), side=1), match="centroid"
+    )
+    assert (far.n_detected, far.fa) == (2, 0.0)
     nearer = segmentation_metrics(true, found, match="centroid", max_distance=2.1)
     assert (nearer.n_detected, nearer.fa) == (1, 1 / 576)
 
@@ -119,6 +124,14 @@ def test_orientation_order_and_type_do_not_matter(masks, match):
         actual = segmentation_metrics(change(true), change(found), match=match)
         assert_allclose(list(actual.values()), list(expected.values()), rtol=1e-12)
     assert 0 <= expected.n_detected <= expected.n_targets
+
+
+def test_any_distance_may_do():
+    true, found = _squares((2, 2), (9, 9)), _squares((20, 2), (20, 20), (2, 20))
+    metrics = segmentation_metrics(true, found, match="centroid", max_distance=np.inf)
+    assert (metrics.n_detected, metrics.fa) == (2, 4 / 576)
+    with pytest.raises(TypeError, match="max_distance must be a real number"):
+        segmentation_metrics(true, found, max_distance="near")
 
 
 def test_one_image_needs_no_axis():
