@@ -136,6 +136,30 @@ def test_cardinality_is_exact_among_ties(levels, card, seed, missing):
         assert_allclose(W, np.where(observed | (not missing), D - S, low))
 
 
+def test_cardinality_is_counted_among_observed_entries():
+    D, *_ = make_problem((60, 50), 2, 0.2, noise=0.1)
+    observed = np.random.default_rng(5).random(D.shape) < 0.5
+    observed[0], observed[:, 0] = True, True
+    result = godec(D, 2, card=0.1, observed=observed, warn=False)
+    assert np.count_nonzero(result.sparse) == round(0.1 * observed.sum())
+    with pytest.raises(ValueError, match=f"at most the number {observed.sum()} of observed"):
+        godec(D, 2, card=int(observed.sum()) + 1, observed=observed)
+
+
+def test_shrinkage_takes_what_exceeds_the_falling_threshold():
+    D = np.array([[4.0, -3.0, 0.5]])
+    data = prepare(D)
+    select = _selection(data, None, 1.0)
+    for least, used in ((2.0, 2.0), (0.3, 1.0)):
+        W = np.zeros_like(D)
+        energy = select(data.values, W, least)
+        expected = np.sign(D) * np.maximum(np.abs(D) - used, 0)
+        assert_allclose(select.sparse_part(data, np.zeros_like(D)), expected)
+        assert_allclose(W, D - expected)
+        assert_allclose(energy, np.sum((D - expected) ** 2))
+        assert select.raised == (least > 1)
+
+
 def test_distance_of_factored_matrices():
     rng = np.random.default_rng(0)
     A, B = rng.standard_normal((2, 20, 15))

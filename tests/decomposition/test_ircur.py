@@ -73,6 +73,17 @@ def test_reads_only_rows_and_columns(tmp_path, monkeypatch):
     assert relative_error(result.x.to_dense(), L) < 1e-4
 
 
+@pytest.mark.parametrize("resample", [False, True])
+def test_each_iteration_draws_anew_if_asked(resample, monkeypatch):
+    D, *_ = make_problem()
+    monkeypatch.setattr("sparseopt.decomposition._ircur._check_readable", lambda D: D)
+    _Counted.n_read = 0
+    result = ircur(D.view(_Counted), 3, dense=False, resample=resample, random_state=0)
+    once = 4 * 3 * (np.log(400) * 350 + np.log(350) * 400)
+    draws = 1 + result.nit if resample else 1
+    assert 0.85 * draws * once < _Counted.n_read < 1.02 * draws * once
+
+
 def test_memory_map_is_not_copied(tmp_path):
     D, L, _ = make_problem()
     path = tmp_path / "matrix.npy"

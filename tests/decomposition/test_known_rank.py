@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from sparseopt.decomposition._alternating_projections import accelerated_alternating_projections
 from sparseopt.decomposition._godec import godec
 from sparseopt.decomposition._ircur import ircur
+from sparseopt.decomposition._kernels import known_rank, known_rank_arrays
 from sparseopt.decomposition._known_rank import doubts, first_threshold, prepare
 from sparseopt.decomposition._low_rank import LowRankMatrix
 from sparseopt.decomposition._scaled_gradient import scaled_gradient_descent
@@ -94,6 +95,20 @@ def test_first_threshold_is_that_of_the_whole_matrix():
     # A cap above the lower bound of the norm, and below the norm.
     assert first_threshold(data, 1.0, 20.0) == 20.0
     assert_allclose(first_threshold(data, 1.0, 1e6), np.sqrt(200 * 100), rtol=0.02)
+
+
+@pytest.mark.parametrize("name", ["small_residual", "clipped_residual", "outliers_beyond"])
+def test_passes_are_the_array_expressions(name):
+    rng = np.random.default_rng(0)
+    data, low = rng.standard_normal((2, 30, 20))
+    data[rng.random(data.shape) < 0.1] = np.nan
+    more = (0.5, np.empty_like(data)) if name == "outliers_beyond" else ()
+    loop, expression = getattr(known_rank, name), getattr(known_rank_arrays, name)
+    found, expected = loop(data, low.copy(), 0.7, *more), expression(data, low, 0.7, *more)
+    if name == "outliers_beyond":
+        found, expected = (found,), (expected,)
+    for one, other in zip(found, expected, strict=True):
+        assert_allclose(one, other, rtol=1e-12)
 
 
 def test_directions_of_no_size_are_nobodys():
