@@ -128,3 +128,36 @@ class LowRankModelMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X = self._validate(X, reset=False)
         scores, _ = self._decompose(X)
         return -float(np.nanmedian(np.abs(X - self.mean_ - scores @ self.components_)))
+
+
+def column_medians(X, weights=None):
+    """Return the medians of the columns of ``X`` over the values that are not NaN.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows.
+    weights : ndarray of shape (n_samples,), optional
+        Numbers of equal rows for which each row stands.
+
+    Returns
+    -------
+    ndarray of shape (n_features,)
+        In the dtype of ``X``.
+    """
+    if weights is None:
+        return np.nanmedian(X, axis=0).astype(X.dtype)
+    return np.array([_weighted_median(column, weights) for column in X.T], dtype=X.dtype)
+
+
+def _weighted_median(values, weights):
+    """Return the middle value, or the mean of the two between which the middle lies."""
+    order = np.argsort(values)
+    order = order[~np.isnan(values[order]) & (weights[order] > 0)]
+    if order.size == 0:
+        raise ValueError("X has a column without any observed entry in rows of positive weight.")
+    cumulated = np.cumsum(weights[order], dtype=float)
+    middle, slack = 0.5 * cumulated[-1], 1e-12 * cumulated[-1]
+    low = np.searchsorted(cumulated, middle - slack)
+    high = np.searchsorted(cumulated, middle + slack)
+    return 0.5 * (values[order[low]] + values[order[min(high, order.size - 1)]])

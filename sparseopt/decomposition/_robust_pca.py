@@ -12,7 +12,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sparseopt._core import FitReporter, fitting
-from sparseopt.decomposition._low_rank_model import LowRankModelMixin
+from sparseopt.decomposition._low_rank_model import LowRankModelMixin, column_medians
+from sparseopt.decomposition._robust_pca_arguments import check_observations, check_weights
 from sparseopt.decomposition._robust_pca_function import (
     KNOWN_RANK_SOLVERS,
     METHOD_SOLVERS,
@@ -80,13 +81,13 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
     reweighting : int, default=0
         Number of further passes of a convex solver, with weights
         :math:`1 / (1 + \sigma_k / \varepsilon)` of the singular values for an
-        :math:`\varepsilon` of a hundredth of the largest: a concave penalty of the rank, which
+        :math:`\varepsilon` of a tenth of the largest: a concave penalty of the rank, which
         recovers more. There is no duality gap then.
     contamination : float or "auto", default="auto"
         Share of the training samples, in (0, 0.5], that ``method="outlier"`` labels as outliers.
         "auto" labels those that are outlying by more than half of their length.
     center : {"median"}, optional
-        Subtract the median of each column first.
+        Subtract the (weighted) median of each column first.
     tol : float, default=1e-7
         Largest :math:`\|X - L - S\|_F / \|X\|_F`. At least 20 times the machine epsilon.
     tol_gap : float, optional
@@ -295,7 +296,7 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
                     f"observed, got dtype {mask.dtype} and shape {mask.shape}."
                 )
             X = np.where(mask, X, np.asarray(np.nan, X.dtype))
-        self.mean_ = self._center_of(X)
+        self.mean_ = self._center_of(X, sample_weight)
         centred = X - self.mean_ if self.center else X
         start = self._result if self.warm_start and hasattr(self, "_result") else None
         if start is not None and start.dual.shape != X.shape:
@@ -327,14 +328,11 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
             X = np.where(_get_mask(X, self.missing_values), np.asarray(np.nan, X.dtype), X)
         return X
 
-    def _center_of(self, X):
+    def _center_of(self, X, sample_weight=None):
         if self.center is None:
             return np.zeros(X.shape[1], dtype=X.dtype)
-        missing = np.isnan(X)
-        if missing.all(axis=0).any():
-            first = int(np.flatnonzero(missing.all(axis=0))[0])
-            raise ValueError(f"column {first} of X has no observed entry.")
-        return np.nanmedian(X, axis=0).astype(X.dtype)
+        check_observations(X)
+        return column_medians(X, check_weights(sample_weight, X, np))
 
     def _solve(self, X, sample_weight, start, callback):
         known_rank = self.solver in KNOWN_RANK_SOLVERS
@@ -359,6 +357,9 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
         )
 
     def _store(self, result):
+        for name in ("outlier_scores_", "outlier_mask_", "offset_"):
+            vars(self).pop(name, None)  # of an earlier fit
+        self._loss = self.method if result.get("mu") != 0 or self.method == "outlier" else "pcp"
         self.low_rank_ = result.low_rank + self.mean_ if self.center else result.low_rank
         self.sparse_ = result.sparse
         _, components = svd_flip(None, result.x.Vt[: self.n_components], u_based_decision=False)
@@ -398,7 +399,7 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
             X - self.mean_,
             self.singular_values_ / self._costs,
             self.components_,
-            method=self.method if self.mu_ != 0 or self.method == "outlier" else "pcp",
+            method=self._loss,
             lam=self.lam_,
             mu=self.mu_,
         )
@@ -418,7 +419,7 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
             ``method="outlier"`` it is :math:`-\|x - l\| / \|x\|`, from -1 to 0.
         """
         scores = super().score_samples(X)
-        if self.method != "outlier":
+        if self._loss != "outlier":
             return scores
         length = np.linalg.norm(np.nan_to_num(self._validate(X, reset=False) - self.mean_), axis=1)
         return -np.sqrt(-scores) / np.where(length > 0, length, 1)

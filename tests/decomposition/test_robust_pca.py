@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import array_api_strict
 import numpy as np
 import pytest
 from scipy import sparse
@@ -33,6 +34,10 @@ def corrupted(m=60, n=45, rank=3, share=0.08, size=6.0, noise=0.0, seed=0):
     L = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n))
     S = np.where(rng.random((m, n)) < share, rng.uniform(-size, size, (m, n)), 0)
     return L + S + noise * rng.standard_normal((m, n)), L, S
+
+
+FOUR_ROWS = robust_pca(np.ones((4, 3)))
+RANK_ONE = {"solver": "accaltproj", "n_components": 1}
 
 
 def with_outliers(m=80, n=40, rank=2, n_outliers=5, seed=0):
@@ -70,6 +75,10 @@ def test_stable_without_noise_is_pcp():
     result = robust_pca(D, method="stable")
     assert result.noise_std == 0
     assert result.mu == 0
+    assert robust_pca(D, method="stable", solver="fista").solver == "auto"
+    single = robust_pca(D.astype(np.float32), method="stable")
+    assert single.mu == 0
+    assert single.success
     assert relative(result.low_rank, L) < 1e-5
 
 
@@ -120,6 +129,14 @@ def test_known_rank(solver):
         (np.ones((3, 3)), {"sample_weight": [1.0, 2.0]}, "sample_weight must have shape"),
         (np.ones((3, 3)), {"sample_weight": [1.0, -2.0, 1.0]}, "sample_weight must be"),
         (np.ones((3, 3)), {"sample_weight": np.zeros(3)}, "positive sum"),
+        (np.ones((3, 3)), {"sample_weight": 1j * np.ones(3)}, "sample_weight must hold real"),
+        (np.ones((3, 3)), {"sample_weight": ["a", "b", "c"]}, "sample_weight must hold real"),
+        (np.ones((3, 3), np.float32), {"lam": 1e-50}, "lam must be at least"),
+        (np.ones((3, 3)), {"start": "last"}, "start must be a result"),
+        (np.ones((3, 3)), {"start": FOUR_ROWS}, "start must be the result for"),
+        (np.ones((3, 3)), RANK_ONE | {"reweighting": 1}, "reweighting is not used"),
+        (np.ones((3, 3)), RANK_ONE | {"svd_solver": "full"}, "svd_solver is not used"),
+        (np.ones((3, 3)), RANK_ONE | {"observed": np.ones((3, 3), bool)}, "observed is not used"),
     ],
 )
 def test_bad_input(X, options, complaint):
@@ -158,19 +175,71 @@ def test_reweighting_recovers_more(method):
         robust_pca(D, reweighting=0.5)
 
 
+@pytest.mark.parametrize("method", ["pcp", "stable", "outlier"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_large_lam_means_no_errors(method, dtype, weighted):
+    D = corrupted()[0].astype(dtype)
+    weights = np.linspace(0.1, 3, 60) if weighted else None
+    for lam in (5.0, 1e10, 1e300):
+        result = robust_pca(D, method=method, lam=lam, sample_weight=weights)
+        assert result.success
+        assert not result.sparse.any()
+        assert relative(result.low_rank, D) < 1e-5
+        assert result.lam == lam
+
+
+def test_start_in_another_dtype():
+    D, _, _ = corrupted(noise=0.1)
+    single, double = robust_pca(D.astype(np.float32)), robust_pca(D)
+    up, down = robust_pca(D, start=single), robust_pca(D.astype(np.float32), start=double)
+    assert {up.low_rank.dtype, up.sparse.dtype, up.dual.dtype} == {np.dtype(np.float64)}
+    assert {down.low_rank.dtype, down.sparse.dtype, down.dual.dtype} == {np.dtype(np.float32)}
+    assert relative(up.low_rank, double.low_rank) < 1e-3
+
+
+def test_start_of_a_given_rank():
+    D, L, _ = corrupted()
+    near = robust_pca(D, solver="accaltproj", n_components=3)
+    assert relative(robust_pca(D, start=near).low_rank, L) < 1e-4
+
+
+@pytest.mark.parametrize("method", ["pcp", "stable", "outlier"])
+def test_arguments_of_other_array_libraries(method):
+    D, _, _ = corrupted(noise=0.1)
+    options = {"method": method, "lam": 0.5 if method == "outlier" else 0.15}
+    mask = np.random.default_rng(0).random(D.shape) < 0.9
+    weights = np.r_[0, 0, np.ones(30), 0, 2 * np.ones(26), 0]
+    options |= {"mask": mask, "sample_weight": weights}
+    plain = robust_pca(D, **options)
+    strict = robust_pca(array_api_strict.asarray(D), start=plain, **options)
+    assert strict.success
+    rows = weights > 0
+    np.testing.assert_array_equal(np.isnan(np.asarray(strict.low_rank)), np.isnan(plain.low_rank))
+    assert relative(np.asarray(strict.low_rank)[rows], plain.low_rank[rows]) < 1e-2
+    np.testing.assert_array_equal(np.asarray(strict.dual)[~rows], 0)
+    assert strict.x.shape == plain.x.shape == D.shape
+
+
 # Weights and repeated rows
 
 
+@pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize(
-    ("method", "options"), [("pcp", {}), ("stable", {"mu": 0.5}), ("outlier", {})]
+    ("method", "options"),
+    [("pcp", {}), ("pcp", {"center": "median"}), ("stable", {"mu": 0.5}), ("outlier", {})],
 )
-def test_weights_are_repetitions(method, options):
+def test_weights_are_repetitions(method, options, missing):
     X = with_outliers() + corrupted(80, 40, 2, noise=0.05)[0]
     weights = np.random.default_rng(0).integers(0, 4, 80)
-    options |= {"max_iter": 5000, **TIGHT}
+    if missing:
+        X[np.random.default_rng(1).random(X.shape) < np.linspace(0, 0.3, 80)[:, None]] = np.nan
+    options = options | {"max_iter": 5000, **TIGHT}
     weighted = RobustPCA(method, **options).fit(X, sample_weight=weights)
     repeated = RobustPCA(method, **options).fit(np.repeat(X, weights, axis=0))
     assert weighted.n_components_ > 0
+    assert weighted.lam_ == pytest.approx(repeated.lam_, rel=1e-12)
+    np.testing.assert_allclose(weighted.mean_, repeated.mean_, rtol=1e-12)
     assert weighted.objective_ == pytest.approx(repeated.objective_, rel=1e-8)
     np.testing.assert_allclose(
         np.repeat(weighted.low_rank_, weights, axis=0), repeated.low_rank_, atol=1e-6
@@ -361,6 +430,27 @@ def test_warm_start():
     assert np.abs(model.low_rank_ - first).max() > 1e-4
     model.fit(X[:50])
     assert model.low_rank_.shape == (50, 45)
+
+
+def test_warm_start_with_other_weights_and_dtypes():
+    X, _, _ = corrupted(noise=0.1)
+    weights = np.r_[np.zeros(5), np.ones(55)]
+    model = RobustPCA(warm_start=True).fit(X)
+    cold = RobustPCA().fit(X, sample_weight=weights)
+    assert model.fit(X, sample_weight=weights).n_iter_ < cold.n_iter_
+    assert relative(model.low_rank_, cold.low_rank_) < 1e-2
+    assert model.fit(X.astype(np.float32)).low_rank_.dtype == np.float32
+    assert model.fit(X).low_rank_.dtype == np.float64
+
+
+def test_a_fit_forgets_what_an_earlier_one_has_found():
+    X = with_outliers()
+    model = RobustPCA("outlier").fit(X)
+    scores = model.score_samples(X)
+    model.set_params(method="pcp")  # says nothing before the next fit
+    np.testing.assert_array_equal(model.score_samples(X), scores)
+    model.fit(X)
+    assert not {"outlier_scores_", "outlier_mask_", "offset_"} & set(vars(model))
 
 
 def test_pipeline_grid_search_and_pickle():
