@@ -19,7 +19,7 @@ from sparseopt.decomposition._robust_pca_function import (
     METHOD_SOLVERS,
     robust_pca,
 )
-from sparseopt.decomposition._row_decomposition import decompose_rows
+from sparseopt.decomposition._row_decomposition import decompose_rows, largest_entries, row_lengths
 from sparseopt.decomposition._shrinkage import effective_rank
 from sparseopt.decomposition._singular_values import SOLVERS as SVD_SOLVERS
 
@@ -386,7 +386,7 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
             self.low_rank_[rows] = scores @ self.components_ + self.mean_
 
     def _label(self, X):
-        self.outlier_scores_ = np.linalg.norm(self.sparse_, axis=1)
+        self.outlier_scores_ = row_lengths(self.sparse_)
         scores = self.score_samples(X)
         if self.contamination == "auto":
             self.offset_ = -OUTLYING_SHARE
@@ -418,11 +418,15 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
             :math:`-\|x - l\|^2` over the observed values of a row x with low-rank part l. For
             ``method="outlier"`` it is :math:`-\|x - l\| / \|x\|`, from -1 to 0.
         """
-        scores = super().score_samples(X)
+        check_is_fitted(self)
         if self._loss != "outlier":
-            return scores
-        length = np.linalg.norm(np.nan_to_num(self._validate(X, reset=False) - self.mean_), axis=1)
-        return -np.sqrt(-scores) / np.where(length > 0, length, 1)
+            return super().score_samples(X)
+        centred = self._validate(X, reset=False) - self.mean_
+        rest = np.nan_to_num(centred - self.transform(X) @ self.components_)
+        centred = np.nan_to_num(centred)
+        size = largest_entries(centred)
+        length = np.linalg.norm(centred / size, axis=1)
+        return -np.linalg.norm(rest / size, axis=1) / np.where(length > 0, length, 1)
 
     @available_if(_finds_outliers)
     def decision_function(self, X):
@@ -438,7 +442,7 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
         ndarray of shape (n_samples,)
             Negative for outliers.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "offset_")
         return self.score_samples(X) - self.offset_
 
     @available_if(_finds_outliers)

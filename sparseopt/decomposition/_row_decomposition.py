@@ -19,6 +19,7 @@ import numpy as np
 
 from sparseopt.decomposition._robust_projection import robust_projection
 
+LARGEST_WEIGHT = 1e100  # of a coordinate: it is kept whole
 BISECTIONS = 200  # at most; enough to exhaust the digits of a double
 
 
@@ -82,13 +83,29 @@ def _solve_outlying(Z, V, lam):
     floor = np.finfo(float).eps * max(V.shape) * values.max(initial=0.0)
     Q, values = Q[:, values > floor], values[values > floor]
     basis = (Q.T @ V) / np.sqrt(values)[:, None]  # orthonormal rows
+    size = largest_entries(Z)  # a unit for each row, so that squares are safe
+    with np.errstate(over="ignore"):
+        weights = np.minimum(lam * (values / size), LARGEST_WEIGHT)
+    Z = Z / size
     inside = Z @ basis.T
     outside = Z - inside @ basis
     outside_squared = np.einsum("ij,ij->i", outside, outside)
-    length = _rest_length(inside, outside_squared, lam * values)
+    length = _rest_length(inside, outside_squared, weights)
     # z = basis' a; the part b of a that stays is a lam w / (lam w + r), and u = Q b / sqrt(w).
-    kept = inside * (lam * values) / (lam * values + length[:, None])
-    return (kept / np.sqrt(values)) @ Q.T
+    kept = inside * (weights / (weights + length[:, None]))
+    return size * ((kept / np.sqrt(values)) @ Q.T)
+
+
+def largest_entries(Z):
+    """Return the largest absolute value of each row, 1 for rows of zeros, as a column."""
+    size = np.max(np.abs(Z), axis=1, initial=0.0, keepdims=True)
+    return np.where(size > 0, size, 1)
+
+
+def row_lengths(Z):
+    """Return the Euclidean lengths of rows, whatever their scale."""
+    size = largest_entries(Z)
+    return size[:, 0] * np.linalg.norm(Z / size, axis=1)
 
 
 def _rest_length(inside, outside_squared, weights):

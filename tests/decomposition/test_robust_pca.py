@@ -392,6 +392,16 @@ def test_outliers_are_labelled():
     np.testing.assert_array_equal(model.predict(new), [1, -1])
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_outliers_are_labelled_at_any_scale(scale):
+    X = with_outliers()
+    reference, model = RobustPCA("outlier").fit(X), RobustPCA("outlier").fit(scale * X)
+    np.testing.assert_allclose(model.score_samples(scale * X), reference.score_samples(X))
+    np.testing.assert_allclose(model.outlier_scores_ / scale, reference.outlier_scores_, atol=1e-12)
+    np.testing.assert_array_equal(model.predict(scale * X), reference.predict(X))
+    np.testing.assert_array_equal(model.predict(np.vstack([1e300 * X[:1], 1e-300 * X[:1]])), -1)
+
+
 def test_golden_outliers_are_labelled():
     g = golden("outlier_pursuit")
     model = RobustPCA("outlier", lam=float(g["lam"])).fit(g["D"].T)
@@ -451,6 +461,8 @@ def test_a_fit_forgets_what_an_earlier_one_has_found():
     np.testing.assert_array_equal(model.score_samples(X), scores)
     model.fit(X)
     assert not {"outlier_scores_", "outlier_mask_", "offset_"} & set(vars(model))
+    with pytest.raises(NotFittedError):
+        model.set_params(method="outlier").predict(X)
 
 
 def test_pipeline_grid_search_and_pickle():
