@@ -16,6 +16,7 @@ from sparseopt.datasets._causal import _check_range, _generator
 
 CLOUD_EXPONENT = 1.6
 CLOUD_STD = 0.05
+MOST_FAILURES = 3000  # to find a place for a target
 TARGET_EDGE = 0.2  # of a target's peak: the brightness at which its mask ends
 
 
@@ -294,12 +295,13 @@ def _draw_clouds(height, width, rng):
 def _draw_places(n_places, height, width, rng, margin=6, distance=16.0):
     """Return centres (row, column) that are far from each other and from the border."""
     places = []
-    for _ in range(1000 * n_places):
-        if len(places) == n_places:
-            break
+    failures = 0  # in a row
+    while len(places) < n_places and failures < MOST_FAILURES:
         place = rng.uniform((margin, margin), (height - margin, width - margin))
+        failures += 1
         if all(np.hypot(*(place - other)) >= distance for other in places):
             places.append(place)
+            failures = 0
     if len(places) < n_places:
         raise ValueError(
             f"n_targets={n_places} targets do not fit into an image of shape {(height, width)}: "

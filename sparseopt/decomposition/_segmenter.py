@@ -154,7 +154,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     In "opening", what the objects do not explain is added to them again at each stage, as in
     [1]_. They grow over pixels that stand out persistently and become brighter than they are,
     so that O is a score there rather than a part of the image. In the other models B + O is
-    the image up to noise.
+    the image up to noise, and up to dark objects where these are not wanted.
 
     Results do not depend on the scale of images of floating dtype. All images share
     ``noise_std_``, so fit to images that are as noisy as those to come. Single-image models

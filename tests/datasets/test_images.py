@@ -99,6 +99,7 @@ def test_random_state_decides(make):
         ({"shape": (64.0, 64)}, "shape"),
         ({"n_targets": (3, 1)}, "n_targets"),
         ({"n_targets": 200}, "do not fit"),
+        ({"n_targets": 10**9}, "do not fit"),
         ({"contrast": (0.3, 0.1)}, "contrast"),
         ({"noise_std": -1.0}, "noise_std"),
         ({"n_images": 0}, "n_images"),

@@ -1,5 +1,7 @@
 """SparseObjectSegmenter on little data, on integers, at the ends of its parameters and scales."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -11,6 +13,7 @@ from sparseopt.decomposition._backgrounds import opening_background, shrink_obje
 from sparseopt.decomposition._noise import estimate_noise
 from sparseopt.decomposition._object_masks import threshold_maps
 
+DATA = Path(__file__).parents[1] / "data" / "decomposition"
 BACKGROUNDS = ["opening", "patch_nuclear", "nuclear", "median", "online"]
 VIDEO = ["nuclear", "median", "online"]
 
@@ -152,6 +155,14 @@ def test_openings_larger_than_the_image():
         expected = ndimage.uniform_filter(opened, (0, 5, 5), mode="nearest")
         assert_allclose(opening_background(images, size), expected)
     assert_allclose(opening_background(images, 10**9), opening_background(images, 35))
+
+
+def test_reference_video_at_half_its_size():
+    clip = np.load(DATA / "video_semi_half.npz")
+    masks = np.unpackbits(clip["masks"], axis=-1).astype(bool)[..., :48]
+    segmenter = SparseObjectSegmenter("nuclear", random_state=0).fit(clip["frames"])
+    assert segmenter.score(clip["frames"], masks) >= 0.84
+    assert len(segmenter.components_) == 2  # still light, and its drift
 
 
 # -- scales ----------------------------------------------------------------------------
