@@ -2,7 +2,12 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks as sklearn_checks
 
-from sparseopt.testing import all_estimators, expected_failed_checks, parametrize_with_checks
+from sparseopt.testing import (
+    all_estimators,
+    expected_failed_checks,
+    parametrize_with_checks,
+    parametrize_with_complex_checks,
+)
 
 # The checks are for rows that are samples, which images are when they are flattened.
 PARAMETERS = {
@@ -19,4 +24,9 @@ def test_scikit_learn_check(estimator, check):
 
 @parametrize_with_checks(ESTIMATORS)
 def test_library_check(estimator, check):
+    assert check(type(estimator).__name__, estimator) is None
+
+
+@parametrize_with_complex_checks(ESTIMATORS)
+def test_complex_check(estimator, check):
     assert check(type(estimator).__name__, estimator) is None

@@ -19,6 +19,7 @@ from sklearn.utils._testing import assert_allclose, ignore_warnings
 from sklearn.utils.estimator_checks import check_estimator
 
 import sparseopt
+from sparseopt._core import accepts_complex
 
 
 def all_estimators():
@@ -76,6 +77,8 @@ def expected_failed_checks(estimator):
         reason = "score needs masks in the shape of X, not one label a sample"
         checks = "check_fit_score_takes_y", "check_pipeline_consistency", "check_array_api_input"
         return dict.fromkeys(checks, reason)
+    if accepts_complex(estimator):
+        return {"check_complex_data": "complex data are not refused but fitted: complex_checks"}
     return {}
 
 
@@ -98,8 +101,10 @@ def check_sparseopt_estimator(estimator):
     >>> from sparseopt.testing import check_sparseopt_estimator
     >>> check_sparseopt_estimator(OrthogonalPolynomialFeatures())
     """
+    from sparseopt.testing._complex_checks import complex_checks  # which needs this module
+
     check_estimator(estimator, expected_failed_checks=expected_failed_checks(estimator))
-    for check in estimator_checks(estimator):
+    for check in [*estimator_checks(estimator), *complex_checks(estimator)]:
         check(type(estimator).__name__, estimator)
 
 
@@ -350,9 +355,10 @@ def check_wrong_input_is_refused(name, estimator):
         "three-dimensional X": (X[None], y),
         "no rows": (X[:0], y[:0]),
         "no columns": (X[:, :0], y),
-        "complex X": (X * 1j, y),
         "text": (np.full(X.shape, "a"), y),
     }
+    if not accepts_complex(estimator):
+        table["complex X"] = (X * 1j, y)
     if get_tags(estimator).target_tags.required:
         table |= {
             "no target": (X, None),
