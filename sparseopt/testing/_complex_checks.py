@@ -98,10 +98,10 @@ def parametrize_with_complex_checks(estimators):
 
 
 def _make_complex_data(*, dtype=np.complex128):
-    """Return X and y = X w + a little noise, all complex."""
+    """Return X and y = X w + a little noise, all complex; one feature explains most of y."""
     rng = np.random.default_rng(0)
     X = rng.uniform(-0.9, 0.9, (40, 6)) + 1j * rng.uniform(-0.9, 0.9, (40, 6))
-    coef = np.array([30 - 10j, 0, -20j, 0, 0, 10 + 5j])
+    coef = np.array([30 - 10j, 0, -3j, 0, 0, 2 + 1j])
     noise = rng.standard_normal(40) + 1j * rng.standard_normal(40)
     return X.astype(dtype), (X @ coef + 0.5 * noise).astype(dtype)
 
