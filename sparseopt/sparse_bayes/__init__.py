@@ -1,0 +1,1 @@
+"""Sparse Bayesian learning: supports and their uncertainty from the evidence."""

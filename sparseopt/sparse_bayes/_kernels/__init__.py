@@ -1,0 +1,1 @@
+"""The loops of sparse Bayesian learning that array expressions cannot say."""
