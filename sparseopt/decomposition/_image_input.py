@@ -9,6 +9,8 @@ from sparseopt.decomposition._segmentation_metrics import check_masks
 
 FLOATS = [np.float64, np.float32]
 ROUNDING_STD = 12**-0.5  # standard deviation of numbers rounded to integers
+FEWEST_LEVELS = 16  # of images that count as rounded
+MOST_VALUES = 200_000  # that are looked at for their levels
 
 
 def shape_of_rows(image_shape, n_pixels):
@@ -67,13 +69,26 @@ def masks_like(y, shape, *, flat):
     return check_masks(y.reshape(shape), "y")
 
 
-def rounding_noise(X, images, accuracy):
+def rounding_noise(images, accuracy):
     """Return the standard deviation below which there is no noise.
 
-    Integers are rounded, unless they tell two things apart only. Other numbers are known to a
-    share ``accuracy`` of the largest.
+    Values are known to a share ``accuracy`` of the largest, and to the step of their levels.
     """
     largest = float(np.max(np.abs(images)))
-    whole = np.asarray(X).dtype.kind in "iu" and float(np.ptp(images)) > 1
-    least = ROUNDING_STD if whole else 0.0
+    least = ROUNDING_STD * _step_of_levels(images)
     return max(least, accuracy * largest, float(np.finfo(np.float64).tiny))
+
+
+def _step_of_levels(images):
+    """Return the distance of the evenly spaced levels that all values are on, 0 if there is none.
+
+    Few levels may be those of drawn images, which are exact.
+    """
+    values = images.ravel()
+    levels = np.unique(values[:: -(-values.size // MOST_VALUES)]).astype(np.float64)
+    if len(levels) < FEWEST_LEVELS:
+        return 0.0
+    span = levels[-1] - levels[0]
+    step = span / np.round(span / np.min(np.diff(levels)))
+    places = (levels - levels[0]) / step
+    return float(step) if np.max(np.abs(places - np.round(places))) < 0.02 else 0.0

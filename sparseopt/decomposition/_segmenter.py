@@ -117,9 +117,10 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     noise_std_ : float
         Standard deviation of what the background leaves over in the images of ``fit``, by its
         median absolute deviation, in the units of the images. With "patch_nuclear" the opening
-        stands for the background. Images of integers are taken for rounded: it is at least
-        :math:`1 / \sqrt{12}`, unless they hold 0 and 1 only. It is at least a hundred-thousandth
-        of the largest value where the background is found by iteration.
+        stands for the background. It is at least that of rounding: :math:`1 / \sqrt{12}` of the
+        step between the levels of images that hold 16 levels or more, evenly spaced, such as
+        integers; and a hundred-thousandth of the largest value where the background is found
+        by iteration.
     lam_ : float
         The used ``lam``.
     threshold_ : float
@@ -156,7 +157,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     so that O is a score there rather than a part of the image. In the other models B + O is
     the image up to noise, and up to dark objects where these are not wanted.
 
-    Results do not depend on the scale of images of floating dtype. All images share
+    Results do not depend on the scale of the images. All images share
     ``noise_std_``, so fit to images that are as noisy as those to come. Single-image models
     accept other sizes of images than in ``fit``.
 
@@ -268,7 +269,7 @@ class SparseObjectSegmenter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         exact = 100 * np.finfo(images.dtype).eps
         accuracy = exact if self.background in ("opening", "median") else PURSUIT_TOL
         # Rounding is noise too: without it a constant image would be full of objects.
-        rounding = rounding_noise(X, images, accuracy)
+        rounding = rounding_noise(images, accuracy)
         if masks is None:
             self._set_defaults(images, rounding)
         else:

@@ -48,23 +48,31 @@ def test_the_noise_of_the_median_leaves_out_what_is_zero_by_law(n_frames):
     assert_allclose(segmenter.noise_std_, 0.01, rtol=0.05)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+@pytest.mark.parametrize("unit", [np.uint8(1), 1 / 255, np.float32(1 / 255), 1e-9, 1e6])
 @pytest.mark.parametrize("background", VIDEO)
-def test_rounding_to_integers_is_noise(background, dtype):
-    images = np.round(255 * still_video(20, noise=0.0006)).astype(dtype)
+def test_rounding_is_noise(background, unit):
+    images = np.round(255 * still_video(20, noise=0.0006)).astype(np.uint8)
     images[4, 5:8, 6:9] += 20
+    images = images * unit
     segmenter = SparseObjectSegmenter(background, random_state=0).fit(images)
-    assert_allclose(segmenter.noise_std_, np.sqrt(1 / 12))
+    assert_allclose(segmenter.noise_std_, unit * np.sqrt(1 / 12), rtol=1e-5)
     found = segmenter.predict(images)
     assert found[4, 5:8, 6:9].all()
     assert found.sum() < 20
 
 
-def test_integers_that_tell_two_things_apart_are_exact():
+@pytest.mark.parametrize("n_levels", [2, 3])
+def test_few_levels_are_exact(n_levels):
     images = np.zeros((9, 12, 12), dtype=np.uint8)
     for i, image in enumerate(images):
         image[4:6, i : i + 2] = 1
-    assert_array_equal(SparseObjectSegmenter("median").fit(images).predict(images), images == 1)
+        image[8:10, i : i + 2] = n_levels - 1
+    assert_array_equal(SparseObjectSegmenter("median").fit(images).predict(images), images > 0)
+
+
+def test_levels_that_are_not_even_are_no_rounding():
+    images = np.tile(np.exp(np.linspace(0, 1, 40)), (3, 30, 1))
+    assert SparseObjectSegmenter("median").fit(images).noise_std_ < 1e-10
 
 
 @pytest.mark.parametrize("size", [5, 15])
