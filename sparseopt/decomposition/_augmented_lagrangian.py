@@ -74,7 +74,7 @@ class Pursuit:
     @property
     def least_gap(self):
         """The relative gap that rounding permits to prove."""
-        return 20 * self.data.eps + 8 * max(self.D.shape) * 2.0**-52
+        return 20 * self.data.eps + 50 * max(self.D.shape) * 2.0**-52
 
     def scalar(self, value):
         """Return ``value`` in the precision of the data, so that kernels stay in it."""

@@ -362,8 +362,8 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
         self._loss = self.method if result.get("mu") != 0 or self.method == "outlier" else "pcp"
         self.low_rank_ = result.low_rank + self.mean_ if self.center else result.low_rank
         self.sparse_ = result.sparse
-        _, components = svd_flip(None, result.x.Vt[: self.n_components], u_based_decision=False)
-        self.components_ = np.ascontiguousarray(components)
+        components = np.array(result.x.Vt[: self.n_components], order="C")  # to be written to
+        self.components_ = svd_flip(None, components, u_based_decision=False)[1]
         self.singular_values_ = result.x.s[: self.n_components]
         self.n_components_ = len(self.components_)
         self._n_features_out = self.n_components_

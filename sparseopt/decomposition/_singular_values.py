@@ -22,10 +22,12 @@ from scipy.sparse.linalg import ArpackNoConvergence, svds
 from sparseopt._core import array_namespace, is_numpy
 from sparseopt.decomposition._low_rank import LowRankMatrix
 
-OVERSAMPLING = 10  # columns beyond the triplets wanted; they make these converge
-FIRST_WIDTH = 20
+OVERSAMPLING = 30  # columns beyond the triplets wanted; they make these converge
+FIRST_WIDTH = 40
+NORM_WIDTH = 10  # columns of the block that finds the largest value only
 SUBSPACE_SHARE = 0.2  # largest share of min(m, n) for which subspace iteration is tried
 GRAM_ACCURACY = 1e-6  # thresholds below this part of the largest value need more than W'W
+GRAM_ALONE = 4e-3  # thresholds above this part: left vectors are orthogonal to 1e-11 anyway
 SMALL = 40  # min(m, n) up to which nothing beats LAPACK's full decomposition
 MODERATE = 200  # min(m, n) up to which the norm is taken from a full decomposition
 NORM_ROUNDS = 100  # of subspace iteration at most, for the norm of larger matrices
@@ -162,7 +164,7 @@ def spectral_norm(W, *, rtol=None):
     xp = array_namespace(W)
     if min(W.shape) <= MODERATE:
         return float(xp.max(xp.linalg.svdvals(W)))
-    start = np.random.default_rng(0).standard_normal((W.shape[1], OVERSAMPLING))
+    start = np.random.default_rng(0).standard_normal((W.shape[1], NORM_WIDTH))
     V = xp.asarray(start, dtype=W.dtype, device=getattr(W, "device", None))
     rtol = 4 * float(xp.finfo(W.dtype).eps) if rtol is None else rtol
     last = 0.0
@@ -293,6 +295,10 @@ def _gram_svd(W, threshold, xp):
     double = xp.finfo(W.dtype).eps < 1e-10
     if threshold < largest * (GRAM_ACCURACY if double else math.sqrt(GRAM_ACCURACY)):
         return None
+    if threshold > largest * (GRAM_ALONE if double else math.sqrt(GRAM_ALONE)):
+        s, V = xp.sqrt(xp.flip(values)), xp.flip(vectors, axis=1)
+        found = LowRankMatrix(xp.matmul(tall, V) / s, s, xp.matrix_transpose(V))
+        return found.T if wide else found
     found = _subspace_step(tall, xp.flip(vectors, axis=1), xp)
     return found.T if wide else found
 

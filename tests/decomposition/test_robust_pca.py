@@ -444,6 +444,9 @@ def test_warm_start():
 
 def test_warm_start_with_other_weights_and_dtypes():
     X, _, _ = corrupted(noise=0.1)
+    for method in ("pcp", "stable"):
+        again = RobustPCA(method, warm_start=True).fit(X)
+        assert again.fit(X).n_iter_ <= 5  # the start is the solution, with its signs
     weights = np.r_[np.zeros(5), np.ones(55)]
     model = RobustPCA(warm_start=True).fit(X)
     cold = RobustPCA().fit(X, sample_weight=weights)

@@ -171,3 +171,16 @@ def test_low_rank_matrix():
     assert found.to_dense(out=out) is out
     np.testing.assert_allclose(out, W, atol=1e-12)
     np.testing.assert_allclose(found.T.to_dense(), W.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(150, 60), (60, 150)])
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-13), (np.float32, 2e-6)])
+def test_gram_matrix_alone_is_accurate_above_high_thresholds(shape, dtype, atol):
+    values = np.r_[np.geomspace(1, 0.02, 20), np.full(10, 0.1), np.geomspace(0.01, 1e-9, 20)]
+    W = with_values(shape, values, dtype=dtype)
+    for threshold in (0.3, 0.08, 0.015):
+        U, s, Vt = ThresholdedSVD(shape, dtype, solver="gram")(W, threshold)
+        assert s.dtype == dtype
+        np.testing.assert_allclose(s, np.sort(values[values > threshold])[::-1], atol=atol)
+        np.testing.assert_allclose((U * s) @ Vt, (W @ Vt.T) @ Vt, atol=10 * atol)
+        np.testing.assert_allclose(U.T @ U, np.eye(len(s)), atol=2000 * atol)
