@@ -342,6 +342,12 @@ def test_calibration_keeps_what_is_given(scenes):
     assert chosen == tuple(tried[key][best] for key in ("size", "lam", "threshold"))
     assert_allclose(free.score(images[:4], masks[:4]), tried["iou"][best])
     assert set(tried["size"]) == {7, 11, 15}
+    others = make_infrared_targets(3, shape=(48, 48), n_targets=1, random_state=0)
+    segmenter = SparseObjectSegmenter().fit(*others)
+    best = int(np.argmax(segmenter.calibration_["iou"]))
+    assert best > 0
+    assert segmenter.lam_ == segmenter.calibration_["lam"][best]
+    assert segmenter.score(*others) == segmenter.calibration_["iou"].max()
     fixed = SparseObjectSegmenter(size=9, lam=3.3, threshold=1.5).fit(images[:4], masks[:4])
     assert (fixed.size_, fixed.lam_, fixed.threshold_) == (9, 3.3, 1.5)
     assert tried["iou"][best] >= fixed.calibration_["iou"][0]
