@@ -21,6 +21,7 @@ from sparseopt.datasets._sparse_recovery import _complex_normal, _real_normal
 _SIZE = [Interval(Integral, 1, None, closed="left")]
 _SNR = [Interval(Real, None, None, closed="neither"), None]
 _RANDOM_STATE = ["random_state", np.random.Generator]
+VANISHING = 1e-8  # sums of a few signs cancel exactly or not at all
 
 
 @validate_params(
@@ -198,10 +199,11 @@ def make_irs_mimo_channel(
         Number of angles R in each grid, which has no other angles between.
     n_pilots : int, default=3
         Number of vectors sent under each configuration; their entries are random QPSK symbols
-        divided by the square root of ``n_transmit``.
+        divided by the square root of ``n_transmit``. They are drawn again if none of them has a
+        part that leaves under the channel's angle.
     n_patterns : int, default=6
         Number of configurations of the surface; random signs divided by the square root of
-        ``n_elements``.
+        ``n_elements``. One that reflects nothing is drawn again.
     angle_spread : int, default=3
         Number of adjacent angles of arrival, at most ``n_grid``; the grid is a circle.
     snr : float, default=20.0
@@ -277,8 +279,7 @@ def make_irs_mimo_channel(
     receive, transmit, surface = (
         _steering_vectors(length, n_grid) for length in (n_receive, n_transmit, n_elements)
     )
-    real, imaginary = (_random_signs((n_transmit, n_pilots), rng) for _ in range(2))
-    pilots = (real + 1j * imaginary) / np.sqrt(2 * n_transmit)
+    pilots = _draw_pilots((n_transmit, n_pilots), rng)
     patterns = _random_signs((n_elements, n_patterns), rng) / np.sqrt(n_elements)
     departure = rng.integers(n_grid)
     arrivals, arrival_gains = _draw_paths(n_grid, angle_spread, rng)
@@ -292,7 +293,14 @@ def make_irs_mimo_channel(
     differences = (reflection - arrivals) % n_grid
     coef = np.zeros((n_grid,) * 3, dtype=complex)
     coef[differences[:, None], departure, receptions] = np.outer(arrival_gains, reception_gains)
-    cascade = patterns.T @ (surface[:, :1] * surface.conj())
+    while np.max(np.abs(pilots.T @ transmit[:, departure].conj())) < VANISHING:
+        pilots = _draw_pilots(pilots.shape, rng)
+    reflections = surface[:, :1] * surface.conj()
+    response = reflections[:, differences] @ arrival_gains
+    while np.any(lost := np.abs(response @ patterns) < VANISHING * np.linalg.norm(response)):
+        signs = _random_signs((n_elements, np.count_nonzero(lost)), rng)
+        patterns[:, lost] = signs / np.sqrt(n_elements)
+    cascade = patterns.T @ reflections
     clean = [outgoing @ (column[:, None] * incoming) for column in patterns.T]
     channels = np.stack([matrix.T for matrix in clean])
     received = np.stack([pilots.T @ channel for channel in channels])
@@ -363,6 +371,12 @@ def _steering_vectors(length, n_grid):
     """Return the responses (length, n_grid) of a uniform line of antennas."""
     sines = 2 * np.arange(n_grid) / n_grid - 1
     return np.exp(1j * np.pi * np.arange(length)[:, None] * sines) / np.sqrt(length)
+
+
+def _draw_pilots(shape, rng):
+    """Return random QPSK symbols of unit power a column."""
+    real, imaginary = (_random_signs(shape, rng) for _ in range(2))
+    return (real + 1j * imaginary) / np.sqrt(2 * shape[0])
 
 
 def _random_signs(shape, rng):

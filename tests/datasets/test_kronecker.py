@@ -199,6 +199,20 @@ def test_structure_of_the_channel():
     assert_allclose(np.linalg.norm(scene.factors[2], axis=0), 1)
 
 
+def test_every_channel_is_seen():
+    # Signs cancel now and then: of two antennas, for one pilot, in a quarter of the cases.
+    for seed in range(60):
+        scene = make_irs_mimo_channel(
+            2, 2, 4, n_grid=4, n_pilots=1, n_patterns=3, angle_spread=1, random_state=seed
+        )
+        power = np.sum(np.abs(scene.channels) ** 2, axis=(1, 2))
+        assert power.min() > 1e-6 * power.max()
+        assert scene.noise_variance > 1e-8 * np.sum(np.abs(scene.coef) ** 2)
+        assert_allclose(np.abs(scene.pilots), 1 / np.sqrt(2))
+        assert_allclose(np.abs(scene.patterns), 1 / 2)
+        assert scene.channel_nmse(2 * scene.coef) == pytest.approx(1)
+
+
 def test_noise_of_the_channel():
     clean, noisy = (
         make_irs_mimo_channel(n_pilots=40, n_patterns=20, snr=snr, random_state=0)
