@@ -49,6 +49,26 @@ def test_clouds_have_the_promised_spectrum():
     assert_allclose(slope, -3.2, atol=0.1)
 
 
+def test_targets_have_the_given_peak_and_masks_its_fifth():
+    options = {"noise_std": 0.0, "random_state": 0}
+    weak, masks = make_infrared_targets(6, contrast=(0.1, 0.1), **options)
+    strong, same = make_infrared_targets(6, contrast=(0.2, 0.2), **options)
+    assert strong.max() < 1
+    assert_array_equal(masks, same)
+    spots = (strong - weak) / 0.1
+    assert_array_equal(spots > 0.2, masks)
+    peaks = ndimage.maximum(spots, *ndimage.label(masks)[:1], np.arange(1, 7))
+    assert np.min(peaks) > 0.7  # the centre is at most half a pixel off, along each axis
+    assert np.max(peaks) <= 1 + 1e-12
+
+
+def test_scenes_brighten_from_top_to_bottom():
+    images, _ = make_infrared_targets(60, n_targets=0, noise_std=0.0, random_state=0)
+    rise = images[:, -1].mean(axis=1) - images[:, 0].mean(axis=1)  # clouds are periodic
+    assert_allclose(rise.mean(), 0.1, atol=0.02)
+    assert_allclose([rise.min(), rise.max()], [0, 0.2], atol=0.04)
+
+
 def test_infrared_noise_and_shape():
     quiet, masks = make_infrared_targets(
         2, shape=(64, 96), n_targets=0, noise_std=0.0, random_state=1
@@ -69,6 +89,18 @@ def test_moving_objects_are_where_the_masks_say():
     # Objects move: no pixel is covered all the time, and neighbouring frames overlap.
     assert not masks.all(axis=0).any()
     assert np.all((masks[1:] & masks[:-1]).sum(axis=(1, 2)) > 0)
+
+
+def test_objects_move_at_the_given_speed_to_both_sides():
+    speeds = []
+    for seed in range(12):
+        _, masks = make_moving_objects(8, n_objects=1, random_state=seed)
+        columns = np.array([np.nonzero(mask)[1].mean() for mask in masks])
+        if np.all(masks[:, :, [0, -1]] == 0):  # not round the border
+            speeds.append((columns[-1] - columns[0]) / 7 / 96)
+    assert len(speeds) > 6
+    assert min(speeds) < 0 < max(speeds)
+    assert np.all((np.abs(speeds) > 0.0025) & (np.abs(speeds) < 0.0095))
 
 
 def test_light_drifts_by_the_given_share():
