@@ -8,6 +8,8 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.decomposition import _augmented_lagrangian
+from sparseopt.decomposition._augmented_lagrangian import Pursuit
+from sparseopt.decomposition._huber_descent import Problem
 from sparseopt.decomposition._kernels import pursuit, pursuit_arrays
 from sparseopt.decomposition._principal_pursuit import principal_component_pursuit as pcp
 
@@ -393,3 +395,38 @@ def test_start_without_a_dual_variable():
     near = pcp(D, 0.15)
     del near["dual"]
     assert pcp(D, 0.16, start=near).success
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("max_iter", [5, 12, 33, 48, 70])
+def test_the_bound_of_a_run_cut_off_holds_with_missing_entries(by_rows, max_iter):
+    # Y is zero where nothing was observed, and its norm far above 1 before the end.
+    D, _, _ = corrupted(noise=0.1)
+    observed = np.random.default_rng(0).random(D.shape) < 0.4
+    lam = 0.6 if by_rows else 0.2
+    options = {"by_rows": by_rows, "observed": observed, "tol": 1e-9, "tol_gap": 1e-9}
+    result = pcp(D, lam, max_iter=max_iter, warn=False, **options)
+    assert not result.success
+    assert np.linalg.norm(result.dual, 2) <= 1 + 1e-12
+    optimum = pcp(D, lam, max_iter=5000, **options).fun
+    assert np.sum(np.where(observed, D, 0) * result.dual) <= optimum * (1 + 1e-8)
+    rest = np.where(observed, D - result.low_rank, 0)
+    sizes = np.linalg.norm(rest, axis=1) if by_rows else np.abs(rest)
+    primal = nuclear(result.low_rank) + lam * sizes.sum()
+    assert (primal - np.sum(np.where(observed, D, 0) * result.dual)) / primal == pytest.approx(
+        result.dual_gap, abs=1e-10
+    )
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_dual_variables_are_made_feasible(by_rows):
+    D, _, _ = corrupted()
+    lam = 0.5
+    problem = Pursuit(Problem.of(D, lam), by_rows=by_rows)
+    for Y in (5 * D, np.outer(np.full(60, 1 / 8), np.full(45, 3.9))):
+        feasible = problem.feasible(Y)
+        sizes = np.linalg.norm(feasible, axis=1) if by_rows else np.abs(feasible)
+        assert np.linalg.norm(feasible, 2) <= 1 + 1e-12
+        assert sizes.max() <= lam * (1 + 1e-12)
+        binding = np.linalg.norm(feasible, 2), sizes.max() / lam
+        assert max(binding) == pytest.approx(1)

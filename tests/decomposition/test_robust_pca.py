@@ -189,6 +189,14 @@ def test_a_large_lam_means_no_errors(method, dtype, weighted):
         assert result.lam == lam
 
 
+def test_a_large_lam_matters_where_weights_are_small():
+    D, _, _ = corrupted(noise=0.1)
+    small = robust_pca(D, lam=4.0, sample_weight=np.full(60, 0.0025))
+    plain = robust_pca(0.05 * D, lam=0.2)
+    assert small.sparse.any()
+    assert relative(small.low_rank, 20 * plain.low_rank) < 1e-9
+
+
 def test_start_in_another_dtype():
     D, _, _ = corrupted(noise=0.1)
     single, double = robust_pca(D.astype(np.float32)), robust_pca(D)
