@@ -8,6 +8,7 @@ Sub-packages are loaded on first use, so that ``import sparseopt`` stays cheap:
 - :mod:`sparseopt.transport`: entropic optimal transport;
 - :mod:`sparseopt.causal`: causal graphs of linear models;
 - :mod:`sparseopt.decomposition`: robust PCA, low-rank plus sparse matrices;
+- :mod:`sparseopt.sparse_bayes`: sparse Bayesian learning;
 - :mod:`sparseopt.optimize`: losses, penalties and the solvers that combine them;
 - :mod:`sparseopt.plotting`: drawings of graphs;
 - :mod:`sparseopt.datasets`: the published experiments' data generators;
@@ -27,6 +28,7 @@ _SUBPACKAGES = (
     "plotting",
     "preprocessing",
     "semi_supervised",
+    "sparse_bayes",
     "testing",
     "transport",
 )

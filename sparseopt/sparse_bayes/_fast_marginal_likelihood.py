@@ -18,6 +18,7 @@ from sparseopt.sparse_bayes._kernels import fast as kernels
 from sparseopt.sparse_bayes._posterior import cholesky, inverse_triangle, squared_norms
 
 WHOLE_GRAM = 512  # features up to which all rows of the Gram matrix are computed at once
+SMALLEST_TOL = 1e-12
 REFRESH = 50  # rank-one updates between two factorisations, which undo their drift
 
 
@@ -34,9 +35,11 @@ class FastModel:
         Prior variances to start from; changed in place.
     s2 : float
         Noise variance.
+    gram : ndarray of shape (p, p), optional
+        ``X^H X``.
     """
 
-    def __init__(self, X, Y, g, s2):
+    def __init__(self, X, Y, g, s2, gram=None):
         p = X.shape[1]
         self.X, self.Y, self.g, self.s2 = X, Y, g, s2
         self.adjoint = np.ascontiguousarray(X.conj().T)
@@ -47,9 +50,10 @@ class FastModel:
         capacity = min(p, max(32, 2 * self.size))
         self._allocate(capacity)
         self.active[: self.size] = np.flatnonzero(g)
-        if p <= WHOLE_GRAM:
+        if gram is not None or p <= WHOLE_GRAM:
             self.n_rows, self.row_of[:] = p, np.arange(p)
-            self.rows = np.ascontiguousarray((self.adjoint @ X).T)
+            gram = X.conj().T @ X if gram is None else gram
+            self.rows = np.ascontiguousarray(gram.T)
         else:
             self.rows = np.empty((capacity, p), X.dtype)
             for j in self.active[: self.size]:
@@ -115,7 +119,8 @@ class FastModel:
         Parameters
         ----------
         tols : tuple of two floats
-            For the derivatives of nll, and for the distance of a variance from its best value.
+            Positive limits for the derivatives of nll, and for the relative distance of a variance
+            from its best value.
         limit : int
             Largest number of changes.
         learn_noise : callable, optional
@@ -127,6 +132,7 @@ class FastModel:
         gains : ndarray of shape (n_changes,)
             By how much each change lowered nll.
         """
+        tols = tuple(max(tol, SMALLEST_TOL) for tol in tols)
         gains = np.empty(limit)
         done = 0
         while True:
@@ -153,7 +159,8 @@ class FastModel:
     def stationarity(self):
         """Return the largest derivative of nll, as :func:`survey` measures it."""
         return kernels.survey(
-            self.S, self.Q, self.g, self.sigma, self.mean, self.active, self.size, self.where
+            *(self.S, self.Q, self.g, self.sigma, self.mean, self.active, self.size, self.where),
+            (1.0, 1.0),
         )[3]
 
     def _noise_share(self):

@@ -75,10 +75,9 @@ def dense_posterior(X, Y, g, s2, *, form=None, gram=None):
         form = "k" if X.shape[1] < X.shape[0] else "n"
     if X.shape[1] == 0:
         return _empty_posterior(X, Y, s2)
-    scaled = X * np.sqrt(g)
     if form == "n":
-        return _factorise_samples(scaled, Y, g, s2)
-    return _factorise_features(X, scaled, Y, g, s2, gram)
+        return _factorise_samples(X * np.sqrt(g), Y, g, s2)
+    return _factorise_features(X, Y, g, s2, gram)
 
 
 def _empty_posterior(X, Y, s2):
@@ -101,12 +100,11 @@ def _factorise_samples(scaled, Y, g, s2):
     return DensePosterior(mean, g * (1 - determined), determined, nll, residual)
 
 
-def _factorise_features(X, scaled, Y, g, s2, gram):
+def _factorise_features(X, Y, g, s2, gram):
     roots = np.sqrt(g)
     if gram is None:
-        information = scaled.conj().T @ scaled
-    else:
-        information = gram * np.outer(roots, roots)
+        gram = X.conj().T @ X
+    information = gram * np.outer(roots, roots)
     information /= s2
     precision = information.copy()
     precision[np.diag_indices_from(precision)] += 1
@@ -119,7 +117,7 @@ def _factorise_features(X, scaled, Y, g, s2, gram):
         solved = inverse.conj().T @ inverse[:, weak]
         products = np.einsum("ij,ij->j", information[:, weak].conj(), solved).real
         determined[weak] = np.clip(products, 0, 1)
-    mean = inverse.conj().T @ (inverse @ (scaled.conj().T @ Y)) / s2
+    mean = inverse.conj().T @ (inverse @ (roots[:, None] * (X.conj().T @ Y))) / s2
     quadratic = float(squared_norms(mean, None))
     mean = roots[:, None] * mean
     residual = Y - X @ mean

@@ -83,3 +83,8 @@ class Problem:
         """Return nll for all the rows that these stand for, in the units of the data."""
         spare = (self.n - len(self.X)) * float(np.log(s2))
         return nll + spare + 2 * self.n * float(np.log(self.unit))
+
+    def log_evidence(self, objective):
+        """Return the logarithm of the probability density of all targets."""
+        density = self.n * np.log((1 if np.iscomplexobj(self.Y) else 2) * np.pi)
+        return -(1.0 if np.iscomplexobj(self.Y) else 0.5) * self.Y.shape[1] * (objective + density)

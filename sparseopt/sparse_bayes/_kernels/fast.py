@@ -33,14 +33,17 @@ def evidence_of(s, power, g):
 
 
 @njit(cache=True, nogil=True)
-def survey(S, Q, g, sigma, mean, active, size, where):
-    """Return the feature to change, its new variance, its gain, and two measures of the rest.
+def survey(S, Q, g, sigma, mean, active, size, where, tols):
+    """Return the feature to change, its new variance, its gain, and two measures of them all.
 
-    The measures are the largest derivative of nll (with respect to log g, or relative to S where
-    g = 0) and the largest relative distance of a positive variance from its best value.
+    The measures, whose limits are ``tols``, are the largest derivative of nll (with respect to
+    log g, or relative to S where g = 0) and the largest relative distance of a positive variance
+    from its best value. Where all gains are lost in rounding errors, the feature furthest from
+    meeting the limits is returned.
     """
     p, L = Q.shape
     chosen, value, largest, slope, distance = -1, 0.0, 0.0, 0.0, 0.0
+    last, last_value, worst = -1, 0.0, 1.0
     for j in range(p):
         if where[j] >= 0 or not S[j] > 0.0:
             continue
@@ -53,6 +56,7 @@ def survey(S, Q, g, sigma, mean, active, size, where):
     if chosen >= 0:
         largest = slope - np.log1p(slope)
         if not largest > ROUNDING * max(1.0, slope):
+            last, last_value, worst = chosen, value, slope / tols[0]
             chosen, largest = -1, 0.0
     for i in range(size):
         j = active[i]
@@ -62,7 +66,7 @@ def survey(S, Q, g, sigma, mean, active, size, where):
         for t in range(L):
             power += mean[i, t].real ** 2 + mean[i, t].imag ** 2
         power /= L * g[j] ** 2
-        slope = max(slope, abs(g[j] * (S[j] - power)))
+        this_slope = abs(g[j] * (S[j] - power))
         s, power = S[j] / share, power / share**2
         best = best_variance(s, power)
         gain, scale = -evidence_of(s, power, g[j]), 1.0
@@ -70,9 +74,15 @@ def survey(S, Q, g, sigma, mean, active, size, where):
             excess = (power - s) / s
             gain += excess - np.log1p(excess)
             scale = max(scale, excess)
-        distance = max(distance, abs(1.0 - best / g[j]))
+        this_distance = abs(1.0 - best / g[j])
+        slope, distance = max(slope, this_slope), max(distance, this_distance)
         if gain > largest and gain > ROUNDING * scale:
             chosen, value, largest = j, best, gain
+        wrong = max(this_slope / tols[0], this_distance / tols[1])
+        if wrong > worst:
+            last, last_value, worst = j, best, wrong
+    if chosen < 0:
+        return last, last_value, 0.0, slope, distance
     return chosen, value, largest, slope, distance
 
 
@@ -180,7 +190,9 @@ def run_updates(
     count = 0
     while True:
         model = (S, Q, g, sigma, mean, active, size, where)
-        j, value, gain, slope, distance = survey(S, Q, g, sigma, mean, active, size, where)
+        j, value, gain, slope, distance = survey(
+            S, Q, g, sigma, mean, active, size, where, tols
+        )
         if j < 0 or (slope <= tols[0] and distance <= tols[1]):
             return SETTLED, size, count, -1, slope, distance
         if where[j] < 0 and (row_of[j] < 0 or size == len(active)):
