@@ -20,9 +20,9 @@ from sparseopt._core import (
     short_products,
 )
 from sparseopt.decomposition._huber_descent import HuberDescent, Problem
+from sparseopt.decomposition._known_rank import NORMAL_MAD
 from sparseopt.decomposition._singular_values import ThresholdedSVD
 
-NORMAL_MAD = 1.4826  # standard deviation of a normal law over its median absolute deviation
 CUT = 3.0  # deviations, beyond which a residual is an error and no noise
 ACCURACY = 1e-3  # relative gap of the pursuits on the way
 STEPS = 200  # of one of them, at most

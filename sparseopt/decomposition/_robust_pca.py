@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sparseopt._core import FitReporter, fitting
+from sparseopt.decomposition._known_rank import check_unmasked
 from sparseopt.decomposition._low_rank_model import LowRankModelMixin, column_medians
 from sparseopt.decomposition._robust_pca_arguments import check_observations, check_weights
 from sparseopt.decomposition._robust_pca_function import (
@@ -314,6 +315,7 @@ class RobustPCA(CallbackSupportMixin, LowRankModelMixin, OutlierMixin, BaseEstim
 
     def _validate(self, X, *, reset):
         """Return X as floats with NaN where values are missing."""
+        check_unmasked(X, "X")
         nan_marks = isinstance(self.missing_values, Real) and np.isnan(self.missing_values)
         X = validate_data(
             self,

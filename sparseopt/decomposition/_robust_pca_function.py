@@ -5,6 +5,7 @@ import warnings
 from sparseopt._core import check_at_least_one, check_nonnegative
 from sparseopt.decomposition._alternating_projections import accelerated_alternating_projections
 from sparseopt.decomposition._godec import godec
+from sparseopt.decomposition._gross_errors import bring_near, give_back
 from sparseopt.decomposition._ircur import ircur
 from sparseopt.decomposition._known_rank import check_rank
 from sparseopt.decomposition._principal_pursuit import principal_component_pursuit
@@ -214,11 +215,12 @@ def robust_pca(
     weights, start = check_weights(sample_weight, X, xp), check_start(start, X, xp)
     n_samples = X.shape[0] if weights is None else float(xp.sum(weights))
     lam = choose_lam(lam, method, X, observed, weights)
+    near, excess = (X, None) if method == "outlier" else bring_near(X, observed)
     gap = None if tol_gap is None else check_nonnegative(tol_gap, "tol_gap")
     run["svd_solver"] = svd_solver
     if method == "stable":
         noise = {"observed": observed, "svd_solver": svd_solver, "random_state": random_state}
-        mu, noise_std = choose_mu(mu, noise_std, X, min(lam, SPARELESS), n_samples, noise)
+        mu, noise_std = choose_mu(mu, noise_std, near, min(lam, SPARELESS), n_samples, noise)
         solver = "fista" if mu > 0 else "auto"
     else:
         refuse(f"method={method!r}", noise_std=noise_std is not None, mu=mu != "auto")
@@ -235,7 +237,12 @@ def robust_pca(
 
         return reweighted_pursuit(once, passes=passes, tol=tol) if passes else once(None, None)
 
-    result = solve_weighted(solve, X, lam, weights, observed, start)
+    result = solve_weighted(solve, near, lam, weights, observed, start)
+    if excess is not None:
+        if excess.belongs_to(result.sparse):
+            give_back(result, excess, lam, weights)
+        else:  # large, but no errors
+            result = solve_weighted(solve, X, lam, weights, observed, start)
     if method == "outlier" and warn:
         _warn_if_all_outlying(result)
     result.update(method=method, solver=solver, lam=lam, mu=mu, noise_std=noise_std)
