@@ -103,6 +103,8 @@ def make_kronecker_sparse(
     See Also
     --------
     make_irs_mimo_channel : A structured instance, with correlated columns.
+    sparseopt.sparse_bayes.nmse : Error of an estimate.
+    sparseopt.sparse_bayes.support_recovery_rate : How much of the support an estimate has.
 
     References
     ----------
@@ -253,6 +255,7 @@ def make_irs_mimo_channel(
     See Also
     --------
     make_kronecker_sparse : Random factors.
+    sparseopt.sparse_bayes.KroneckerSBL : Estimates the tensor.
 
     References
     ----------

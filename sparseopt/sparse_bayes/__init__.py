@@ -3,7 +3,16 @@
 from sparseopt.sparse_bayes._kronecker_dictionary import KroneckerDictionary
 from sparseopt.sparse_bayes._kronecker_omp import KroneckerOMP
 from sparseopt.sparse_bayes._kronecker_sbl import KroneckerSBL
+from sparseopt.sparse_bayes._metrics import nmse, support_recovery_rate
 from sparseopt.sparse_bayes._sparse_bayes_function import sparse_bayes
 from sparseopt.sparse_bayes._sparse_bayes_regressor import SparseBayesRegressor
 
-__all__ = ["KroneckerDictionary", "KroneckerOMP", "KroneckerSBL", "SparseBayesRegressor", "sparse_bayes"]
+__all__ = [
+    "KroneckerDictionary",
+    "KroneckerOMP",
+    "KroneckerSBL",
+    "SparseBayesRegressor",
+    "nmse",
+    "sparse_bayes",
+    "support_recovery_rate",
+]
