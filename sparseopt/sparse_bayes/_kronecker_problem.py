@@ -1,0 +1,152 @@
+"""Validation and scaling of the problems with Kronecker-structured dictionaries."""
+
+import math
+from numbers import Real
+
+import numpy as np
+
+from sparseopt._core import array_namespace, is_numpy
+from sparseopt.sparse_bayes._kronecker_dictionary import check_factors, squared_magnitude
+from sparseopt.sparse_bayes._kronecker_state import Scales
+from sparseopt.sparse_bayes._kronecker_steps import neighbour_coupling
+
+
+def check_measurements(factors, Y):
+    """Return factors and measurements as tensors of one dtype.
+
+    Parameters
+    ----------
+    factors : sequence of arrays of shape (m_d, n_d), or KroneckerDictionary
+        Factors.
+    Y : array of shape (M,), (M, L), (m_1, ..., m_I) or (m_1, ..., m_I, L)
+        Measurements.
+
+    Returns
+    -------
+    factors : list of arrays
+        Of a floating dtype.
+    Y : array of shape (m_1, ..., m_I) or (m_1, ..., m_I, L)
+        In the same dtype.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or entries are not finite.
+    """
+    factors, xp = check_factors(factors)
+    if is_numpy(xp):
+        Y = np.asarray(Y)
+        if Y.dtype.kind in "biu":
+            Y = Y.astype(xp.abs(factors[0][:1]).dtype)
+    else:
+        array_namespace(Y, *factors)
+    if not xp.isdtype(Y.dtype, ("real floating", "complex floating")):
+        raise ValueError(f"y must hold numbers, got dtype {Y.dtype}.")
+    rows = tuple(factor.shape[0] for factor in factors)
+    n_rows = math.prod(rows)
+    shape = tuple(Y.shape)
+    if shape[:1] == (n_rows,) and len(shape) <= 2:
+        Y = xp.reshape(Y, rows + shape[1:])
+    elif shape[: len(rows)] != rows or len(shape) > len(rows) + 1:
+        product = " * ".join(map(str, rows))
+        raise ValueError(
+            f"y must have {n_rows} = {product} rows, the product of the factors' numbers of rows, "
+            f"or the shape {rows}, each with one more axis for several targets, got shape {shape}."
+        )
+    if 0 in Y.shape:
+        raise ValueError(f"y must hold at least one target, got shape {shape}.")
+    if not bool(xp.all(xp.isfinite(Y))):
+        raise ValueError("y must be finite, got NaN or infinite entries.")
+    dtype = xp.result_type(Y, *factors)
+    return [xp.astype(factor, dtype, copy=False) for factor in factors], xp.astype(
+        Y, dtype, copy=False
+    )
+
+
+def scale_problem(factors, Y):
+    """Divide factors and measurements by powers of two, so that no square overflows.
+
+    Returns
+    -------
+    factors, Y : arrays
+        With columns of norm about one, and entries of size about one.
+    scales : Scales
+        The powers.
+    """
+    target = _power_of_two(Y, 1)
+    powers = [_power_of_two(factor, factor.shape[0]) for factor in factors]
+    factors = [factor / power for factor, power in zip(factors, powers, strict=True)]
+    return factors, Y / target, Scales(target, math.prod(powers))
+
+
+def _power_of_two(array, n_summands):
+    """Return the power of two nearest the root of ``n_summands`` times the mean square."""
+    xp = array_namespace(array)
+    largest = float(xp.max(xp.abs(array)))
+    if largest == 0:
+        return 1.0
+    # Subnormal numbers have no reciprocal.
+    exponent = max(math.frexp(largest)[1], -1000)
+    mean = float(xp.mean(squared_magnitude(array / 2.0**exponent)))
+    return 2.0 ** (exponent + round(0.5 * math.log2(max(mean * n_summands, 1e-30))))
+
+
+def per_factor(value, n_factors, name):
+    """Return one nonnegative finite number a factor."""
+    values = [value] * n_factors if isinstance(value, Real) else list(value)
+    if len(values) != n_factors:
+        raise ValueError(
+            f"{name} must be one number or one a factor ({n_factors}), got {len(values)}."
+        )
+    for entry in values:
+        if not (isinstance(entry, Real) and 0 <= entry < np.inf):
+            raise ValueError(f"{name} must hold finite numbers >= 0, got {entry!r}.")
+    return [float(entry) for entry in values]
+
+
+def check_couplings(pattern_coupling, sizes):
+    """Return the coupling matrix of each factor, or None if no factor is coupled.
+
+    Parameters
+    ----------
+    pattern_coupling : None, float or sequence
+        A strength for all factors, or for each factor a strength, a matrix of shape (n_d, k_d)
+        or None.
+    sizes : sequence of int
+        Numbers n_d of columns.
+
+    Returns
+    -------
+    couplings : list of ndarray or None, or None
+    """
+    if pattern_coupling is None:
+        return None
+    if isinstance(pattern_coupling, Real):
+        pattern_coupling = [pattern_coupling] * len(sizes)
+    if len(pattern_coupling) != len(sizes):
+        raise ValueError(
+            f"pattern_coupling must be one strength or one entry a factor ({len(sizes)}), got "
+            f"{len(pattern_coupling)} entries."
+        )
+    couplings = [_check_coupling(entry, n) for entry, n in zip(pattern_coupling, sizes)]
+    return None if all(coupling is None for coupling in couplings) else couplings
+
+
+def _check_coupling(entry, n):
+    if entry is None:
+        return None
+    if np.iscomplexobj(entry):
+        raise ValueError("pattern_coupling must be real, got complex values.")
+    matrix = np.asarray(entry, dtype=np.float64)
+    if not (np.all(np.isfinite(matrix)) and np.all(matrix >= 0)):
+        raise ValueError(f"pattern_coupling must be finite and >= 0, got {entry!r}.")
+    if matrix.ndim == 0:
+        return neighbour_coupling(n, float(matrix)) if matrix > 0 else None
+    if matrix.ndim != 2 or matrix.shape[0] != n:
+        raise ValueError(
+            f"a coupling matrix must have {n} rows, one a column of its factor, got shape "
+            f"{matrix.shape}."
+        )
+    if not matrix.any(axis=1).all() or not matrix.any(axis=0).all():
+        raise ValueError("a coupling matrix must have no row or column of zeros.")
+    return matrix

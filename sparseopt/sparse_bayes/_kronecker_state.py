@@ -1,0 +1,257 @@
+"""Where a run of Kronecker-structured sparse Bayesian learning stands: model, pruning, moments."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sparseopt._core import array_namespace
+from sparseopt.sparse_bayes._kronecker_dictionary import squared_magnitude
+from sparseopt.sparse_bayes._kronecker_posterior import kronecker_posterior
+from sparseopt.sparse_bayes._kronecker_steps import contract, couple, like, normalise
+
+
+class Hyperparameters(NamedTuple):
+    """``values``: one array a factor, its variances or what its coupling turns into them."""
+
+    values: list
+    noise: float
+
+
+class Scales(NamedTuple):
+    """Powers of two that the data were divided by."""
+
+    target: float
+    factors: float
+
+    @property
+    def coefficient(self):
+        """What one unit of the scaled coefficients is in the data's units."""
+        return self.target / self.factors
+
+
+class KroneckerEstimate:
+    """Coefficients of one iteration; an immutable iterate for callbacks.
+
+    Attributes
+    ----------
+    mean : array of shape (k_1, ..., k_I[, L])
+        Posterior mean of the coefficients that are not pruned, of scaled data.
+    """
+
+    def __init__(self, mean, kept, shape, scale):
+        self.mean = mean
+        self._kept, self._shape, self._scale = kept, shape, scale
+
+    def copy(self):
+        """Return the estimate itself."""
+        return self
+
+    def coefficients(self):
+        """Return the posterior mean of all coefficients, zero where they are pruned."""
+        return expand(self.mean, self._kept, self._shape) * self._scale
+
+
+def expand(tensor, kept, shape):
+    """Put zeros where indices of the first axes were pruned."""
+    xp = array_namespace(tensor)
+    for axis, (indices, n) in enumerate(zip(kept, shape, strict=True)):
+        if len(indices) == n:
+            continue
+        zeros_shape = (*tensor.shape[:axis], 1, *tensor.shape[axis + 1 :])
+        zeros = xp.zeros(zeros_shape, dtype=tensor.dtype, device=tensor.device)
+        padded = xp.concat([tensor, zeros], axis=axis)
+        sources = np.full(n, len(indices))
+        sources[indices] = np.arange(len(indices))
+        sources = xp.asarray(sources, device=tensor.device)
+        tensor = xp.take(padded, sources, axis=axis)
+    return tensor
+
+
+class KroneckerState:
+    """Factors and hyperparameters that remain, and what the current E-step found.
+
+    Parameters
+    ----------
+    factors : list of arrays of shape (m_d, n_d)
+        Scaled.
+    Y : array of shape (m_1, ..., m_I[, L])
+        Scaled.
+    couplings : list of ndarray or None, or None
+        Coupling matrices of the factors.
+    heuristic : bool
+        Whether the hyperparameters are the variances themselves, coupled or not.
+    parameters : Hyperparameters
+        Where to start.
+    scales : Scales
+        What the data were divided by.
+    """
+
+    def __init__(self, factors, Y, couplings, heuristic, parameters, scales):
+        self.all_factors, self.Y, self.all_couplings = factors, Y, couplings
+        self.heuristic, self.scales = heuristic, scales
+        self.shape = tuple(factor.shape[1] for factor in factors)
+        self.kept = [np.arange(n) for n in self.shape]
+        self.factors, self.couplings = list(factors), couplings
+        self.columns = [
+            None if couplings is None or C is None else np.arange(C.shape[1])
+            for C in (couplings or [None] * len(factors))
+        ]
+        self.parameters = parameters
+        self.iteration = 0
+        self.emptied: int | None = None
+        self.floored = False
+        self.x: Any = None
+
+    @property
+    def structure(self):
+        """What turns hyperparameters into variances."""
+        return None if self.heuristic else self.couplings
+
+    @property
+    def n_rows(self):
+        """Number of rows of the dictionary."""
+        return math.prod(factor.shape[0] for factor in self.factors)
+
+    @property
+    def n_targets(self):
+        """Number of measurement vectors."""
+        return 1 if self.Y.ndim == len(self.factors) else self.Y.shape[-1]
+
+    def variances(self, parameters=None):
+        """Return the prior variances of the factors' columns that remain, on the host."""
+        parameters = self.parameters if parameters is None else parameters
+        return couple(parameters.values, self.structure)
+
+    def full_variances(self, parameters=None):
+        """Return the prior variances of all columns, zero where they are pruned."""
+        full = []
+        for kept, n, variance in zip(self.kept, self.shape, self.variances(parameters)):
+            vector = np.zeros(n)
+            vector[kept] = variance
+            full.append(vector)
+        return full
+
+    def expect(self):
+        """Return the posterior for the current hyperparameters; stores the estimate in ``x``."""
+        posterior = self._posterior(self.factors, self.variances())
+        self.x = KroneckerEstimate(
+            posterior.mean, list(self.kept), self.shape, self.scales.coefficient
+        )
+        return posterior
+
+    def _posterior(self, factors, variances):
+        g = [like(variance, self.all_factors[0], real=True) for variance in variances]
+        return kronecker_posterior(factors, self.Y, g, self.parameters.noise)
+
+    def moments(self, posterior):
+        """Return the second moments of the coefficients, averaged over targets."""
+        xp = array_namespace(posterior.variance)
+        squares = squared_magnitude(posterior.mean)
+        if squares.ndim > len(self.factors):
+            squares = xp.mean(squares, axis=-1)
+        return posterior.variance + squares
+
+    def drop(self, keep):
+        """Keep, for each factor, the columns where ``keep`` is True."""
+        self._install(*self._reduced(keep))
+
+    def prune(self, shares, floors, guard, nll):
+        """Drop columns of small variance, unless that empties a factor or costs evidence.
+
+        Parameters
+        ----------
+        shares : list of float
+            For each factor, the least variance to keep, over the factor's largest one.
+        floors : list of float
+            The same, over the Euclidean norm of the factor's variances.
+        guard : float or None
+            Largest rise of nll to accept, over its magnitude or the number of measurements,
+            whichever is larger.
+        nll : float
+            Its value before.
+
+        Returns
+        -------
+        bool
+            Whether columns were dropped. ``emptied`` is set if a factor would have lost all.
+        """
+        keep = []
+        for number, variance in enumerate(self.variances()):
+            bound = max(shares[number] * variance.max(), floors[number] * np.linalg.norm(variance))
+            keep.append(variance >= bound)
+            if not keep[-1].any():
+                self.emptied = number
+                return False
+        if all(mask.all() for mask in keep):
+            return False
+        reduced = self._reduced(keep)
+        if guard is not None:
+            structure = None if self.heuristic else reduced[2]
+            after = self._posterior(reduced[1], couple(reduced[4], structure)).nll
+            if after - nll > guard * max(abs(nll), self.n_rows):
+                return False
+        self._install(*reduced)
+        return True
+
+    def _reduced(self, keep):
+        kept = [indices[mask] for indices, mask in zip(self.kept, keep, strict=True)]
+        factors, couplings, columns, values = [], [], [], []
+        for number, indices in enumerate(kept):
+            factor = self.all_factors[number]
+            xp = array_namespace(factor)
+            where = xp.asarray(indices, device=factor.device)
+            factors.append(xp.take(factor, where, axis=1))
+            value = self.parameters.values[number]
+            if self.columns[number] is None:
+                columns.append(None)
+                couplings.append(None)
+                values.append(value[keep[number]])
+            else:
+                rows = self.all_couplings[number][indices]
+                chosen = self.columns[number][rows[:, self.columns[number]].any(axis=0)]
+                columns.append(chosen)
+                couplings.append(rows[:, chosen])
+                remaining = np.isin(self.columns[number], chosen)
+                values.append(value[keep[number] if self.heuristic else remaining])
+        return kept, factors, couplings if self.couplings else None, columns, values
+
+    def _install(self, kept, factors, couplings, columns, values):
+        self.kept, self.factors, self.couplings, self.columns = kept, factors, couplings, columns
+        values = normalise(values, self.structure)
+        self.parameters = self.parameters._replace(values=values)
+
+
+class NoiseRule(NamedTuple):
+    """How the noise variance changes: not at all if ``floor`` is None."""
+
+    floor: float | None
+
+    def update(self, state, posterior):
+        """Return the noise variance after an EM step, and whether the floor held it up."""
+        if self.floor is None:
+            return state.parameters.noise, False
+        noise = state.parameters.noise
+        noise = (posterior.residual + noise * posterior.well_determined) / state.n_rows
+        return max(noise, self.floor), noise < self.floor
+
+
+def stationarity(state, posterior):
+    """Return the largest relative slope of nll in the variances: 0 at a stationary point.
+
+    For factor d and column i it is the mean, over the columns of the other factors, of
+    1 - Lambda / g: n_d / N times the derivative of nll in ``log g_d[i]``. For a coupled factor
+    ``g_d = C_d v_d`` the derivatives are those in ``log v_d[j]``.
+    """
+    variances = state.variances()
+    moments = state.moments(posterior)
+    size = np.prod([len(variance) for variance in variances])
+    worst = 0.0
+    for d, variance in enumerate(variances):
+        inverses = [None if e == d else 1.0 / v for e, v in enumerate(variances)]
+        slopes = 1.0 - contract(moments, inverses) / variance * len(variance) / size
+        if state.structure is not None and state.structure[d] is not None:
+            shares = state.structure[d] * state.parameters.values[d] / variance[:, None]
+            slopes = shares.T @ slopes
+        worst = max(worst, float(np.abs(slopes).max()))
+    return worst
