@@ -57,8 +57,11 @@ class Problem:
         if not self.variance > rounding**2:  # a constant target without an intercept
             self.variance = 1.0
         self.features = np.flatnonzero(self.norms)
-        scaled = X[:, self.features] / self.norms[self.features]
-        self.X, self.Y = np.asfortranarray(scaled), Y / self.unit
+        if len(self.features) < X.shape[1]:
+            X = X[:, self.features]
+        self.X = np.empty(X.shape, X.dtype, order="F")
+        np.divide(X, self.norms[self.features], out=self.X)
+        self.Y = Y / self.unit
         self.n_features = len(self.norms)
 
     def to_units(self, g):

@@ -137,15 +137,17 @@ class FastState:
 
     def step(self, state):
         self.noise_slope = 0.0
-        gains = self.model.update((self._tol, FAR * self._tol), learn_noise=self._learn)
-        certificate = max(self.model.stationarity(), self.noise_slope)
-        if not self.model.settled:
-            return self.progress(max(certificate, 2 * self._tol))
-        stalled = len(gains) == 0 and self.noise_slope <= self._tol
+        far = FAR * self._tol
+        self.model.update((self._tol, far), jointly=True, learn_noise=self._learn)
+        slope, distance = self.model.stationarity()
+        certificate = max(slope, self.noise_slope)
+        if distance > far:
+            certificate = max(certificate, 2 * self._tol)
+        stalled = not self.model.moved and self.noise_slope <= self._tol
         return self.progress(certificate, stalled)
 
     def certificate(self):
-        return self.model.stationarity()
+        return self.model.stationarity()[0]
 
     def variances(self):
         return self.model.g

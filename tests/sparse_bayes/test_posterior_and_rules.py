@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from sparseopt.sparse_bayes._fast_marginal_likelihood import FastModel
+from sparseopt.sparse_bayes._fast_marginal_likelihood import FastModel, joint_derivatives
 from sparseopt.sparse_bayes._posterior import (
     dense_posterior,
     evidence_terms,
@@ -199,3 +199,44 @@ def test_fast_model_asks_for_rows_of_the_gram_matrix():
     assert model.n_rows < 700
     assert model.size > 32  # more than room was made for
     assert_allclose(model.nll, dense_posterior(X, Y, model.g, 0.01).nll, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joint_derivatives(kind):
+    X, Y, s2, _ = problem(kind)
+    X, g = X[:, :6], np.random.default_rng(4).uniform(0.05, 2, 6)
+
+    def nll(logarithms):
+        return dense_posterior(X, Y, np.exp(logarithms), s2, form="n").nll
+
+    mean = dense_posterior(X, Y, g, s2).mean
+    slopes, curvature = joint_derivatives(posterior_covariance(X, g, s2), mean, g)
+    at, steps = np.log(g), 1e-3 * np.eye(6)
+    first = [(nll(at + d) - nll(at - d)) / 2e-3 for d in steps]
+    second = [
+        [
+            (nll(at + d + e) - nll(at + d - e) - nll(at - d + e) + nll(at - d - e)) / 4e-6
+            for e in steps
+        ]
+        for d in steps
+    ]
+    assert_allclose(slopes, first, rtol=1e-4, atol=1e-5)
+    assert_allclose(curvature, second, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joint_steps_lower_the_objective_and_settle_sooner(kind):
+    X, Y, s2, _ = problem(kind)
+    sweeps = {}
+    for jointly in (False, True):
+        model = FastModel(X, Y, np.zeros(80), s2)
+        last, count = model.nll, 0
+        while count < 500:
+            model.update((1e-9, 1e-7), limit=10, jointly=jointly)
+            count += 1
+            assert model.nll <= last + 1e-9 * abs(last)
+            last = model.nll
+            if model.stationarity()[0] <= 1e-9:
+                break
+        sweeps[jointly] = count
+    assert sweeps[True] < sweeps[False]
