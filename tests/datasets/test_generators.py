@@ -14,9 +14,14 @@ from sparseopt.datasets import (
     make_badly_scaled_multiclass,
     make_badly_scaled_regression,
     make_correlated_regression,
+    make_infrared_targets,
+    make_irs_mimo_channel,
     make_iso_exponential,
+    make_kronecker_sparse,
     make_lattice_labels,
     make_linear_sem,
+    make_low_rank_plus_sparse,
+    make_moving_objects,
     make_sparse_recovery,
     make_text_like_regression,
     make_two_moons_graph,
@@ -35,6 +40,11 @@ SMALL = {
     make_lattice_labels: {"n_rows": 5, "n_columns": 4, "n_labelled": 3},
     make_two_moons_graph: {"n_samples": 30, "n_labelled": 6},
     make_linear_sem: {"n_samples": 30, "n_features": 8},
+    make_low_rank_plus_sparse: {"n_samples": 30, "n_features": 20, "rank": 2},
+    make_infrared_targets: {"n_images": 2, "shape": (32, 24)},
+    make_moving_objects: {"n_frames": 5},
+    make_kronecker_sparse: {"input_shape": (5, 4), "output_shape": (4, 3), "n_nonzero": 2},
+    make_irs_mimo_channel: {"n_receive": 4, "n_transmit": 3, "n_elements": 16, "n_grid": 6},
 }
 GRAPHS = [make_lattice_labels, make_two_moons_graph]
 BADLY_SCALED = [
@@ -46,6 +56,19 @@ GENERATORS = [getattr(datasets, name) for name in datasets.__all__ if name.start
 LINEAR = [make_correlated_regression, make_sparse_recovery, make_text_like_regression]
 
 
+BAD_OPTIONS = {"noise": -1.0, "noise_std": -1.0, "snr": np.nan}
+BAD_OPTIONS |= dict.fromkeys(["flip", "density", "weight"], -1.0)
+
+
+def _parts(drawn):
+    """Return the arrays that a generator drew, those of a list or tuple one by one."""
+    for part in drawn.values() if isinstance(drawn, dict) else drawn:
+        if isinstance(part, list | tuple):
+            yield from part
+        elif not callable(part):
+            yield part
+
+
 def _dense(X):
     return X.toarray() if sparse.issparse(X) else X
 
@@ -53,7 +76,7 @@ def _dense(X):
 @pytest.mark.parametrize("make", GENERATORS)
 def test_reproducible_from_the_seed(make):
     drawn = [make(**SMALL[make], random_state=seed) for seed in (0, 0, 1)]
-    first, again, other = (list(x.values()) if isinstance(x, dict) else x for x in drawn)
+    first, again, other = (list(_parts(x)) for x in drawn)
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(_dense(a), _dense(b))
     assert not np.array_equal(first[1], other[1], equal_nan=True)
@@ -63,15 +86,15 @@ def test_reproducible_from_the_seed(make):
 def test_options_are_keywords_and_ranges_are_checked(make):
     names = list(inspect.signature(make).parameters.values())
     positional = [p.name for p in names if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-    sizes = [name for name in positional if name.startswith("n_")]
+    sizes = [name for name in positional if name.startswith("n_") or name.endswith("_shape")]
     assert positional == sizes == list(SMALL[make])[: len(sizes)]
     with pytest.raises(ValueError, match=sizes[0]):
         make(**{sizes[0]: 0})
-    options = {p.name for p in names} & {"noise", "flip", "density", "weight"}
+    options = {p.name for p in names} & BAD_OPTIONS.keys()
     assert options
     for option in options:
         with pytest.raises(ValueError, match=option):
-            make(**SMALL[make], **{option: -1.0})
+            make(**SMALL[make], **{option: BAD_OPTIONS[option]})
 
 
 @pytest.mark.parametrize("make", LINEAR)
