@@ -10,7 +10,7 @@ function of one precision a = 1 / g_j, nll is a constant minus
 where C_j is the covariance of the data without feature j. It is largest at a = s^2 / (q^2 - s), or
 at infinity if q^2 <= s. Each step takes the feature with the largest gain. The model starts empty,
 or from given variances, which makes this the last stage of the other rules. Between sweeps of such
-steps, one Newton step of all active variances (ours) spares the tail that correlated features cause.
+steps, a Newton step of all active variances (ours) spares the tail that correlated features cause.
 """
 
 import numpy as np

@@ -76,7 +76,7 @@ def sparse_bayes(
         least as many features as samples: the evidence can then grow without bound as the noise
         vanishes.
     noise_delay : int, default=5
-        Number of iterations before the noise is learnt.
+        Number of iterations of a rule before it learns the noise.
     init : float or array-like of shape (n_features,), optional
         Prior variances to start from. By default each feature starts with an equal share of the
         power of ``Y``, and ``rule="fast"`` with none.
@@ -85,7 +85,8 @@ def sparse_bayes(
         the largest one. Not used by ``rule="fast"``.
     polish : bool, default=True
         Whether "convex", "em" and "mackay" are followed by the fast rule, which reconsiders what
-        was removed. The noise is learnt on in that stage if there are more samples than features.
+        was removed. If there are more samples than features, that stage learns the noise too, and
+        the rule before it stops early.
     sample_weight : array-like of shape (n_samples,), optional
         Numbers of equal rows for which each row stands.
     fit_intercept : bool, default=False
@@ -186,7 +187,7 @@ def _run_stages(problem, noise, rule, start, prune_tol, polish, run):
         else:
             g = problem.to_units(start)
         settles = polish and not noise.guarded  # the last stage does, the noise included
-        state = RuleState(problem, noise, rule, g, prune_tol)
+        state = RuleState(problem, noise, rule, g, prune_tol, last=not settles)
         results.append(
             iterate(
                 state.step,

@@ -42,7 +42,7 @@ class SparseBayesRegressor(
         Least noise variance that is learnt, relative to the variance of ``y``, if there are at
         least as many features as samples. A warning tells if it was needed.
     noise_delay : int, default=5
-        Number of iterations before the noise is learnt.
+        Number of iterations of a rule before it learns the noise.
     joint : bool, default=True
         Whether several targets share the variances, and so the features. Else each is fitted by
         itself.

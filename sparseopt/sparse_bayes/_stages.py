@@ -46,8 +46,9 @@ class NoiseVariance:
 class RuleState:
     """Variances of the features that are left, updated all at once."""
 
-    def __init__(self, problem, noise, rule, g, prune_tol):
+    def __init__(self, problem, noise, rule, g, prune_tol, *, last):
         self._problem, self._noise, self._prune_tol = problem, noise, prune_tol
+        self._last = last  # whether the noise has to be learnt here
         self._update, self._update_noise = UPDATES[rule]
         self.active = np.flatnonzero(g)
         self.g, self._X, self._gram = g[self.active], problem.X[:, self.active], None
@@ -75,7 +76,7 @@ class RuleState:
         self.g = new
         self._prune()
         self._evaluate()
-        return self.progress(np.inf if waits else change)
+        return self.progress(np.inf if waits and self._last else change)
 
     def _prune(self):
         # Where no feature explains anything, all variances fall to zero, and never get there.
