@@ -70,9 +70,9 @@ class KroneckerSBL(KroneckerRegressor):
         How "am" minimises: by Newton's method in the logarithms, or by alternating.
     inner_tol : float, default=1e-6
         Relative accuracy of that minimisation: of its equations for "newton", of the change of the
-        variances for "sweep" and coupled factors.
+        variances for "sweep". With coupled factors, 1e-4 is enough.
     inner_max_iter : int, default=50
-        Largest number of its steps.
+        Largest number of its steps; with coupled factors at most 9.
     max_iter : int, default=1000
         Largest number of iterations.
     tol : float, default=1e-4
@@ -134,10 +134,11 @@ class KroneckerSBL(KroneckerRegressor):
     Notes
     -----
     ``X`` is the dictionary: a sequence of factors, a :class:`KroneckerDictionary`, or, for one
-    factor, a matrix whose rows are samples, as elsewhere in scikit-learn. Only the last can be
-    split into folds, since rows of a Kronecker product are no samples of their own; it makes
-    sparse Bayesian regression without intercept. Real, complex and non-NumPy arrays are accepted,
-    float32 is kept, and the fitted arrays are of the library of ``X``.
+    factor, a matrix whose rows are samples, as elsewhere in scikit-learn; that is sparse Bayesian
+    regression without intercept. Only a matrix can be split into folds: rows of a Kronecker product
+    are no samples of their own, and weights of rows would break the product. Real, complex and
+    non-NumPy arrays are accepted, float32 is kept, and the fitted arrays are of the library of
+    ``X``.
 
     References
     ----------
@@ -261,7 +262,7 @@ class KroneckerSBL(KroneckerRegressor):
         if m_step in PUBLISHED_SHARES:
             settings["prune_tol"] = PUBLISHED_SHARES[m_step][noise_variance == "learn"]
         if parameters.get("pattern_coupling") is not None:
-            settings |= {"coupling_step": "nnls", "inner_tol": 1e-4, "inner_max_iter": 9}
+            settings |= {"coupling_step": "nnls", "inner_tol": 1e-4}
         return cls(m_step, noise_variance=noise_variance, **{**settings, **parameters})
 
     @fitting

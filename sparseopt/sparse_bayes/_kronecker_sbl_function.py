@@ -58,6 +58,7 @@ from sparseopt.sparse_bayes._squarem import Squarem
 M_STEPS = ("am", "ksbl", "svd", "classic")
 PRUNE_SHARES = {"am": 1e-2, "ksbl": 1e-2, "svd": 1e-3, "classic": 1e-3}
 ROUNDING = 1e-10
+COUPLED_TOL, COUPLED_SWEEPS = 1e-4, 9  # as published; more sweeps do not pay
 SVD_TRIALS = 3  # before "am" takes over
 SVD_ITERATIONS = 50  # the same: "am" is accelerated
 LARGEST_DICTIONARY = 2**28
@@ -148,8 +149,8 @@ class _Iteration:
                 values,
                 couplings=state.couplings,
                 heuristic=options["coupling_step"] == "nnls",
-                tol=options["inner_tol"],
-                max_sweeps=options["inner_max_iter"],
+                tol=max(options["inner_tol"], COUPLED_TOL),
+                max_sweeps=min(options["inner_max_iter"], COUPLED_SWEEPS),
             )
         if self.m_step == "svd":
             return split_by_svd(moments)
@@ -435,6 +436,7 @@ def _nothing(state, shape, noise_rule):
     result = OptimizeResult(x=state.x, fun=nll, nit=0, success=True, history=empty)
     result.update(status=Status.CONVERGED, certificate=0.0, change=0.0, noise_floor_reached=False)
     result.message = "All coefficients are zero: the data or the dictionary are."
-    variance = xp.zeros(state.shape, dtype=like([0.0], state.Y, real=True).dtype)
+    dtype = like([0.0], state.Y, real=True).dtype
+    variance = xp.zeros(state.shape, dtype=dtype, device=state.Y.device)
     _store(state, result, variance, shape, 1.0)
     return result
