@@ -190,9 +190,7 @@ def run_updates(
     count = 0
     while True:
         model = (S, Q, g, sigma, mean, active, size, where)
-        j, value, gain, slope, distance = survey(
-            S, Q, g, sigma, mean, active, size, where, tols
-        )
+        j, value, gain, slope, distance = survey(S, Q, g, sigma, mean, active, size, where, tols)
         if j < 0 or (slope <= tols[0] and distance <= tols[1]):
             return SETTLED, size, count, -1, slope, distance
         if where[j] < 0 and (row_of[j] < 0 or size == len(active)):
