@@ -8,9 +8,12 @@ I N max(m_d) operations, in place of the N M of the full matrix.
 import math
 
 import numpy as np
+from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from sparseopt._core import array_namespace, is_numpy
+
+LINEAR_ALGEBRA_DTYPES = {"e": np.float32, "g": np.float64, "G": np.complex128}
 
 
 def mode_products(matrices, tensor):
@@ -65,6 +68,26 @@ def squared_magnitude(array):
     return array * array
 
 
+def dense_numbers(array, name):
+    """Return a NumPy array in a dtype of linear algebra if it holds numbers.
+
+    Raises
+    ------
+    TypeError
+        For sparse containers and masked arrays.
+    """
+    if sparse.issparse(array):
+        raise TypeError(f"{name} must be a dense array, got a sparse container.")
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} must have no mask: missing entries are not supported.")
+    array = np.asarray(array)
+    if array.dtype.kind in "biu":
+        return array.astype(np.float64)
+    if array.dtype.kind in "fc" and array.dtype.char not in "fdFD":
+        return array.astype(LINEAR_ALGEBRA_DTYPES[array.dtype.char])
+    return array
+
+
 def check_factors(factors):
     """Return the factors as floating arrays of one dtype, and their array namespace.
 
@@ -87,13 +110,11 @@ def check_factors(factors):
     xp = array_namespace(*factors)
     checked = []
     for number, factor in enumerate(factors):
-        matrix = np.asarray(factor) if is_numpy(xp) else factor
+        matrix = dense_numbers(factor, f"factor {number}") if is_numpy(xp) else factor
         if matrix.ndim != 2 or 0 in matrix.shape:
             raise ValueError(
                 f"factor {number} must be a non-empty matrix, got shape {tuple(matrix.shape)}."
             )
-        if is_numpy(xp) and matrix.dtype.kind in "biu":
-            matrix = matrix.astype(np.float64)
         if not xp.isdtype(matrix.dtype, ("real floating", "complex floating")):
             raise ValueError(f"factor {number} must hold numbers, got dtype {matrix.dtype}.")
         if not bool(xp.all(xp.isfinite(matrix))):

@@ -12,7 +12,14 @@ axis on the span of its columns, so that QR factorisations of the factors solve 
 
 import numpy as np
 
-from sparseopt._core import Progress, array_namespace, check_nonnegative, iterate, to_numpy
+from sparseopt._core import (
+    Progress,
+    array_namespace,
+    check_at_least_one,
+    check_nonnegative,
+    iterate,
+    to_numpy,
+)
 from sparseopt.sparse_bayes._kronecker_dictionary import (
     adjoint,
     mode_products,
@@ -178,7 +185,7 @@ def _check_limits(factors, n_nonzero_coefs, tol):
         tenths = [max(int(0.1 * factor.shape[1]), 1) for factor in factors]
         return [min(pair) for pair in zip(tenths, largest, strict=True)]
     limits = [n_nonzero_coefs] * len(factors) if np.ndim(n_nonzero_coefs) == 0 else n_nonzero_coefs
-    limits = [int(limit) for limit in limits]
+    limits = [check_at_least_one(limit, "n_nonzero_coefs") for limit in limits]
     if len(limits) != len(factors):
         raise ValueError(
             f"n_nonzero_coefs must be one number or one a factor ({len(factors)}), got "

@@ -6,7 +6,11 @@ from numbers import Real
 import numpy as np
 
 from sparseopt._core import array_namespace, is_numpy
-from sparseopt.sparse_bayes._kronecker_dictionary import check_factors, squared_magnitude
+from sparseopt.sparse_bayes._kronecker_dictionary import (
+    check_factors,
+    dense_numbers,
+    squared_magnitude,
+)
 from sparseopt.sparse_bayes._kronecker_state import Scales
 from sparseopt.sparse_bayes._kronecker_steps import neighbour_coupling
 
@@ -35,8 +39,9 @@ def check_measurements(factors, Y):
     """
     factors, xp = check_factors(factors)
     if is_numpy(xp):
-        Y = np.asarray(Y)
-        if Y.dtype.kind in "biu":
+        whole = np.asarray(Y).dtype.kind in "biu"
+        Y = dense_numbers(Y, "y")
+        if whole:
             Y = Y.astype(xp.abs(factors[0][:1]).dtype)
     else:
         array_namespace(Y, *factors)

@@ -329,6 +329,14 @@ def _initial_noise(factors, Y, noise_variance, noise_floor, scales):
         noise = check_nonnegative(noise_variance, "noise_variance")
         if noise == 0:
             raise ValueError("noise_variance must be > 0, got 0.")
+        xp = array_namespace(Y)
+        # Squares of its inverse must not overflow.
+        least = float(xp.finfo(Y.dtype).smallest_normal) ** 0.25
+        if noise < least * scales.target**2:
+            raise ValueError(
+                f"noise_variance must be at least {least:.2g} times the mean square of y in this "
+                f"precision, got {noise!r}."
+            )
         return noise / scales.target**2, NoiseRule(None)
     if noise_variance != "learn":
         raise ValueError(f"noise_variance must be a number or 'learn', got {noise_variance!r}.")

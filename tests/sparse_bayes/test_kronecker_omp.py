@@ -112,6 +112,12 @@ def test_bad_parameters(parameters, message):
         KroneckerOMP(**parameters).fit(factors, y)
 
 
+def test_fractions_of_columns_are_refused():
+    factors, y, _ = make_problem()
+    with pytest.raises(TypeError, match="n_nonzero_coefs must be an integer"):
+        KroneckerOMP(n_nonzero_coefs=(1.5, 2, 2)).fit(factors, y)
+
+
 def test_bad_data():
     factors, y, _ = make_problem()
     with pytest.raises(ValueError, match=r"12480 = 24 \* 20 \* 26"):

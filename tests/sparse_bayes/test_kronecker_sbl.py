@@ -4,6 +4,7 @@ import tracemalloc
 import array_api_strict
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.sparse_bayes._kronecker_dictionary import KroneckerDictionary, outer_product
@@ -344,6 +345,7 @@ def test_constant_data():
         ({"factors": [np.full((6, 8), np.inf), np.eye(7), np.eye(8)]}, "factor 0 must be finite"),
         ({"noise_variance": -1.0}, "noise_variance"),
         ({"noise_variance": 0.0}, "noise_variance"),
+        ({"noise_variance": 1e-90}, "at least .* times the mean square of y"),
         ({"noise_variance": "known"}, "'learn'"),
         ({"initial_variance": 0.0}, "initial_variance"),
         ({"m_step": "lars"}, "m_step must be one of"),
@@ -360,6 +362,14 @@ def test_bad_input(change, message):
     arguments = {"factors": factors, "y": y, **change}
     with pytest.raises(ValueError, match=message):
         kronecker_sbl(arguments.pop("factors"), arguments.pop("y"), **arguments)
+
+
+def test_masks_and_sparse_containers_are_refused():
+    factors, y, _, _ = make_problem()
+    with pytest.raises(TypeError, match="y must have no mask"):
+        KroneckerSBL().fit(factors, np.ma.masked_greater(y, 1.0))
+    with pytest.raises(TypeError, match="factor 1 must be a dense array"):
+        KroneckerSBL().fit([factors[0], sparse.csr_array(factors[1]), factors[2]], y)
 
 
 def test_classic_refuses_dictionaries_that_do_not_fit():
@@ -406,6 +416,12 @@ def test_estimator_takes_other_arrays():
     assert model.score(strict, array_api_strict.asarray(y)) > 0.99
     matrix = KroneckerSBL("am").fit(strict[0], array_api_strict.asarray(y[:, 0, 0]))
     assert matrix.coef_.shape == (8,)
+
+
+def test_half_precision_becomes_single():
+    factors, y, _, _ = make_problem()
+    model = KroneckerSBL().fit([A.astype(np.float16) for A in factors], y.astype(np.float16))
+    assert model.coef_.dtype == np.float32
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64])
