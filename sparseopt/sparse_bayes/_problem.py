@@ -9,7 +9,7 @@ import numpy as np
 
 from sparseopt.sparse_bayes._posterior import squared_norms
 
-SMALLEST_NOISE = 1e-12  # of the power of Y, below which a factorisation may fail
+SMALLEST_NOISE = 1e-10  # of the power of Y, below which a factorisation may fail
 
 
 class Problem:

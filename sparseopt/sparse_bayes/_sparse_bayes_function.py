@@ -117,7 +117,8 @@ def sparse_bayes(
     Raises
     ------
     ValueError
-        For shapes that do not fit, non-finite data, and values out of range.
+        For shapes that do not fit, non-finite data, values out of range, and a noise variance
+        below the rounding errors of the data.
 
     Warns
     -----

@@ -20,7 +20,7 @@ class NoiseVariance:
         self.learns = given is None
         self.n, self.delay = problem.n, delay
         self.guarded = len(problem.features) >= problem.n
-        floor = max(floor * problem.variance if self.guarded else 0.0, 100 * SMALLEST_NOISE)
+        floor = max(floor * problem.variance if self.guarded else 0.0, SMALLEST_NOISE)
         self.floor = floor
         if given is None:
             self.value = max(START_NOISE * problem.variance, floor)

@@ -340,3 +340,13 @@ def test_bad_arguments_are_refused(options, message):
 def test_bad_data_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         sparse_bayes(*change(*made(10, 5)))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_noise_below_the_rounding_errors_is_refused(rule):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 1)) + 1e-6 * rng.standard_normal((40, 60))
+    y = rng.standard_normal(40)  # only differences of nearly equal features explain it
+    with pytest.raises(ValueError, match="noise variance is too small"):
+        quiet(X, y, rule=rule, noise_variance=3e-10)
+    assert np.isfinite(quiet(X, y, rule=rule, noise_variance=1e-3).fun)
