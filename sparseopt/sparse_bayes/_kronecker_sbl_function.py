@@ -25,6 +25,7 @@ from sparseopt._core import (
     check_at_least_one,
     check_nonnegative,
     iterate,
+    short_products,
     to_numpy,
 )
 from sparseopt._core._iteration import HISTORY_FIELDS
@@ -267,18 +268,19 @@ def kronecker_sbl(
     if variance == 0 or not all(mask.any() for mask in columns):
         return _nothing(state, shape, noise_rule)
     state.drop(columns)
-    state.expect()
-    result = iterate(
-        _Iteration(options, noise_rule, len(factors)),
-        state,
-        max_iter=check_at_least_one(max_iter, "max_iter"),
-        tol=options["tol"],
-        method="Kronecker sparse Bayesian learning",
-        callback=callback,
-        certificate_name="relative change of the variances",
-        descends=True,
-        warn=False,
-    )
+    with short_products(math.prod(shape)):
+        state.expect()
+        result = iterate(
+            _Iteration(options, noise_rule, len(factors)),
+            state,
+            max_iter=check_at_least_one(max_iter, "max_iter"),
+            tol=options["tol"],
+            method="Kronecker sparse Bayesian learning",
+            callback=callback,
+            certificate_name="relative change of the variances",
+            descends=True,
+            warn=False,
+        )
     return _finish(state, result, shape, tol, warn)
 
 
