@@ -1,5 +1,7 @@
 """What fitted low-rank models do with rows: split, transform, complete and judge them."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
@@ -7,12 +9,14 @@ from sklearn.utils.validation import check_is_fitted
 
 
 class LowRankModelMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
-    """Methods of a model with ``components_``, ``mean_`` and ``n_components_``.
+    """Methods of a model with ``components_``, ``n_components_`` and perhaps ``mean_``.
 
     A class that uses it has ``_validate(X, reset=False)``, which returns rows as floats with NaN
     where values are missing, and ``_decompose(X)``, which returns coefficients of the components
     and the sparse part of such rows.
     """
+
+    mean_: Any = 0.0
 
     def transform(self, X):
         """Return the coefficients of the components, robustly estimated.

@@ -4,13 +4,14 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.optimize import OptimizeResult
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sparseopt._core import FitReporter, fitting
+from sparseopt.decomposition._low_rank_model import LowRankModelMixin
 from sparseopt.decomposition._online_stream import StreamOptions, learn_rows
 from sparseopt.decomposition._robust_projection import robust_projection
 
@@ -19,9 +20,7 @@ BLOCK_ENTRIES = 2**20  # of the rows between two reports to the callbacks
 LEAST_BLOCKS = 4
 
 
-class OnlineRobustPCA(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class OnlineRobustPCA(CallbackSupportMixin, LowRankModelMixin, BaseEstimator):
     r"""Low-rank plus sparse decomposition of a stream of samples, in constant memory.
 
     Fits
@@ -226,60 +225,6 @@ class OnlineRobustPCA(
         self._set_state(learn_rows(state, X.astype(self._dtype, copy=False), options))
         return self
 
-    def transform(self, X):
-        """Return scores of samples, found robustly against gross errors.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples; NaN entries are missing.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples, n_components)
-            Scores :math:`x`.
-        """
-        return self._project(X)[1]
-
-    def decompose(self, X):
-        """Split samples into a combination of the components and gross errors.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples; NaN entries are missing.
-
-        Returns
-        -------
-        low_rank : ndarray of shape (n_samples, n_features)
-            Combinations of the components, also where entries are missing.
-        sparse : ndarray of shape (n_samples, n_features)
-            Errors :math:`e`, zero where entries are missing. What is left is dense noise.
-        """
-        _, scores, sparse = self._project(X)
-        return scores @ self.components_, sparse
-
-    def inverse_transform(self, X):
-        """Return the combinations of the components that scores stand for.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components)
-            Scores.
-
-        Returns
-        -------
-        low_rank : ndarray of shape (n_samples, n_features)
-            ``X @ components_``.
-        """
-        check_is_fitted(self)
-        scores = check_array(X, dtype=[np.float64, np.float32])
-        if scores.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X must have {self.n_components_} columns, one a component, got {scores.shape[1]}."
-            )
-        return scores @ self.components_
-
     def score_samples(self, X):
         r"""Tell how well samples fit: minus their mean robust loss.
 
@@ -294,7 +239,9 @@ class OnlineRobustPCA(
             Minus :math:`\tfrac12 \|z - C^\top x - e\|^2 + \lambda_2 \|e\|_1`, over the
             number of observed entries; 0 for a sample without any.
         """
-        X, scores, _ = self._project(X)
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        scores, _ = self._decompose(X)
         size = np.abs(X - scores @ self.components_)
         clipped = np.minimum(size, size.dtype.type(self.lam2_))
         observed = np.maximum(np.count_nonzero(~np.isnan(X), axis=1), 1)
@@ -317,11 +264,8 @@ class OnlineRobustPCA(
         """
         return float(np.mean(self.score_samples(X)))
 
-    def _project(self, X):
-        check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        components = self._state.components
-        return X, *robust_projection(X, components, self.lam2_, ridge=self.lam1_)
+    def _decompose(self, X):
+        return robust_projection(X, self._state.components, self.lam2_, ridge=self.lam1_)
 
     def _validate(self, X, *, reset):
         return validate_data(

@@ -226,6 +226,16 @@ def test_missing_entries_are_filled_in():
     assert np.median(np.abs(filled - low_rank)[holes]) < 0.02
 
 
+def test_imputed_rows_are_complete():
+    X = make_stream(n=60)[0]
+    model = OnlineRobustPCA(2).fit(X)
+    holes = X.copy()
+    holes[::5, ::7] = np.nan
+    filled, missing = model.impute(holes), np.isnan(holes)
+    np.testing.assert_array_equal(filled[~missing], X[~missing])
+    np.testing.assert_allclose(filled[missing], model.decompose(holes)[0][missing])
+
+
 def test_missing_entries_count_as_what_the_fit_says():
     X, _ = make_stream(n=2, share=0)
     init = np.random.default_rng(1).standard_normal((2, 40))
@@ -494,5 +504,5 @@ def test_wrong_parameters_are_named(parameters, message):
 
 def test_scores_of_another_width_are_refused():
     model = OnlineRobustPCA(2).fit(make_stream(n=30)[0])
-    with pytest.raises(ValueError, match="X must have 2 columns"):
+    with pytest.raises(ValueError, match="each of the 2 components, got"):
         model.inverse_transform(np.ones((3, 4)))
