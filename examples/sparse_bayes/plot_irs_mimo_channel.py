@@ -50,8 +50,8 @@ figure.colorbar(picture, ax=axes, label="magnitude")
 # Five methods at several signal-to-noise ratios. Greedy pursuit is told the numbers of paths. The
 # others know the noise variance only: the two from above; one whose variances are smooth along the
 # angles with several paths, since these are next to each other; and the published settings of the
-# alternating method. The latter start from variances that do not depend on the scale of the data, and
-# stop after 150 iterations, which is too early where noise is strong.
+# alternating method. The latter start from variances that do not depend on the scale of the data,
+# and stop after 150 iterations, which is too early where noise is strong.
 
 
 def methods(scene):
