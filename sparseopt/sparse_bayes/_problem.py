@@ -33,6 +33,8 @@ class Problem:
         if not kept.all():
             X, Y, weights = X[kept], Y[kept], weights[kept]
         self.n = float(weights.sum())
+        # What features have to explain: copies do not count, and the intercept takes one.
+        self.n_distinct = _count_distinct(X, Y) - bool(fit_intercept)
         self.X_offset = np.zeros(X.shape[1], X.dtype)
         self.y_offset = np.zeros(Y.shape[1], Y.dtype)
         means = weights @ Y / self.n
@@ -91,3 +93,10 @@ class Problem:
         """Return the logarithm of the probability density of all targets."""
         density = self.n * np.log((1 if np.iscomplexobj(self.Y) else 2) * np.pi)
         return -(1.0 if np.iscomplexobj(self.Y) else 0.5) * self.Y.shape[1] * (objective + density)
+
+
+def _count_distinct(X, Y):
+    """Return the number of different rows, which is what features have to explain."""
+    rows = np.ascontiguousarray(np.column_stack([X, Y]))
+    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))
+    return len(np.unique(keys))

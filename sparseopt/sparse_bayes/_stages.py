@@ -19,7 +19,7 @@ class NoiseVariance:
     def __init__(self, problem, given, floor, delay):
         self.learns = given is None
         self.n, self.delay = problem.n, delay
-        self.guarded = len(problem.features) >= problem.n
+        self.guarded = len(problem.features) >= problem.n_distinct  # no residual need be left
         floor = max(floor * problem.variance if self.guarded else 0.0, SMALLEST_NOISE)
         self.floor = floor
         if given is None:

@@ -242,6 +242,19 @@ def test_noise_that_would_collapse_is_kept_at_its_floor():
     assert len(given.support) < len(result.support)
 
 
+@pytest.mark.parametrize("copies", ["weights", "rows"])
+def test_copies_of_samples_do_not_let_the_noise_collapse(copies):
+    # Twenty samples of fifty features can be interpolated, however often each is counted.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 50))
+    y = 2 * X[:, 0] + 0.5 * rng.standard_normal(20)
+    if copies == "weights":
+        result = sparse_bayes(X, y, sample_weight=np.full(20, 3.0))
+    else:
+        result = sparse_bayes(np.repeat(X, 3, axis=0), np.repeat(y, 3))
+    assert result.noise_variance > 1e-3 * y.var()
+
+
 def test_noise_waits_for_the_delay():
     X, y = made(50, 20)
     result = sparse_bayes(X, y, noise_delay=4, polish=False)
