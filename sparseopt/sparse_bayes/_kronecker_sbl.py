@@ -30,9 +30,10 @@ class KroneckerSBL(KroneckerRegressor):
     m_step : {"svd", "am", "ksbl", "classic"}, default="svd"
         How the variances of the factors follow from the second moments of the coefficients.
         "am" finds the best ones, by alternating minimisation or Newton's method, and increases
-        the evidence in each iteration. "svd" takes the factors of a rank-one approximation:
-        it is faster, and more often right, but not monotone. An iteration that decreases the
-        evidence is undone; "am" finishes after three of these, after 50 iterations, or once "svd"
+        the evidence in each iteration that removes no column. "svd" takes the factors of a
+        rank-one approximation: it is faster, and more often right, but not monotone. An iteration
+        that decreases the evidence is undone; "am" finishes after three of these, after 50
+        iterations, or once "svd"
         has converged. "ksbl" alternates once an
         iteration. "classic" has one variance a coefficient, no structure, and forms the
         dictionary: it is for comparisons.
@@ -57,8 +58,8 @@ class KroneckerSBL(KroneckerRegressor):
     prune_floor : float or sequence of float, default=0.0
         The same for the share of the Euclidean norm of the factor's variances.
     prune_guard : float, default=0.01
-        Pruning must not raise the negative log evidence by more than this share; None
-        switches the guard off.
+        Pruning must not raise the negative log evidence by more than this share of its
+        size or of the number of observations, whichever is larger; None switches the guard off.
     burn_in : int, default=10
         Number of iterations before the first pruning.
     acceleration : {"squarem"}, default="squarem"

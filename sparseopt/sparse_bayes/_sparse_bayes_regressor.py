@@ -33,7 +33,8 @@ class SparseBayesRegressor(
     Parameters
     ----------
     rule : {"convex", "em", "mackay", "fast"}, default="convex"
-        How the variances are updated. "convex" minimises a bound, and the evidence never falls;
+        How the variances are updated. "convex" minimises a bound, and the evidence never falls,
+        but by a little where features are removed;
         "em" does so by expectation maximisation, slowly; "mackay" is a fixed point that may
         oscillate; "fast" changes one variance at a time, each to its best value.
     noise_variance : float, optional
