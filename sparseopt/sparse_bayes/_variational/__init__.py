@@ -1,0 +1,1 @@
+"""Variational Bayes with subspace-constrained covariances: linear and bilinear models."""
