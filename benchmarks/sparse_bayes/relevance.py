@@ -12,7 +12,7 @@ from sklearn.linear_model import ARDRegression
 from benchmarks.clock import timed
 from sparseopt.sparse_bayes import SparseBayesRegressor
 
-SEEDS = range(3)
+SEEDS, REPEATS = range(3), 9
 PINNED = 1e12  # samples' worth of belief in the noise that is given
 
 
@@ -41,6 +41,17 @@ def _fits(X, y, noise):
     return ARDRegression(**pinned), SparseBayesRegressor(noise_variance=noise)
 
 
+def _in_turns(peer, own, X, y, *, slow):
+    """Return the smallest times of both; a slow peer fits once."""
+    best = [np.inf, np.inf]
+    for repeat in range(REPEATS):
+        for number, model in enumerate((peer, own)):
+            if number == 1 or repeat == 0 or not slow:
+                seconds, _ = timed(lambda fit=model.fit: fit(X, y))
+                best[number] = min(best[number], seconds)
+    return best
+
+
 @cache
 def race(n, p, *, learns):
     """Return the smallest ratio of times over the seeds, with what else there is to know."""
@@ -49,8 +60,7 @@ def race(n, p, *, learns):
     for seed in SEEDS:
         X, y, noise, coef = draw(n, p, seed)
         peer, own = _fits(X, y, None if learns else noise)
-        peer_seconds, _ = timed(lambda fit=peer.fit, X=X, y=y: fit(X, y), 1 if p > n else 5)
-        own_seconds, _ = timed(lambda fit=own.fit, X=X, y=y: fit(X, y), 5)
+        peer_seconds, own_seconds = _in_turns(peer, own, X, y, slow=p > n)
         kept = peer.lambda_ < peer.threshold_lambda
         peer_variances = np.where(kept, 1 / peer.lambda_, 0)
         own_nll, peer_nll = (
