@@ -13,12 +13,15 @@ from sparseopt.datasets._images import (
     make_infrared_targets,
     make_moving_objects,
 )
+from sparseopt.datasets._isac import make_isac_scene
+from sparseopt.datasets._isac_dictionary import IsacDictionary
 from sparseopt.datasets._kronecker import make_irs_mimo_channel, make_kronecker_sparse
 from sparseopt.datasets._low_rank import make_low_rank_plus_sparse
 from sparseopt.datasets._regression import make_correlated_regression, make_text_like_regression
 from sparseopt.datasets._sparse_recovery import make_sparse_recovery
 
 __all__ = [
+    "IsacDictionary",
     "load_pedestrian_frames",
     "load_sachs",
     "make_badly_scaled_classification",
@@ -27,6 +30,7 @@ __all__ = [
     "make_correlated_regression",
     "make_infrared_targets",
     "make_irs_mimo_channel",
+    "make_isac_scene",
     "make_iso_exponential",
     "make_kronecker_sparse",
     "make_lattice_labels",

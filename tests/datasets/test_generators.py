@@ -16,6 +16,7 @@ from sparseopt.datasets import (
     make_correlated_regression,
     make_infrared_targets,
     make_irs_mimo_channel,
+    make_isac_scene,
     make_iso_exponential,
     make_kronecker_sparse,
     make_lattice_labels,
@@ -45,6 +46,7 @@ SMALL = {
     make_moving_objects: {"n_frames": 5},
     make_kronecker_sparse: {"input_shape": (5, 4), "output_shape": (4, 3), "n_nonzero": 2},
     make_irs_mimo_channel: {"n_receive": 4, "n_transmit": 3, "n_elements": 16, "n_grid": 6},
+    make_isac_scene: {"n_users": 2, "n_subcarriers": 3, "n_symbols": 4, "array_shape": (3, 2)},
 }
 GRAPHS = [make_lattice_labels, make_two_moons_graph]
 BADLY_SCALED = [
@@ -61,10 +63,10 @@ BAD_OPTIONS |= dict.fromkeys(["flip", "density", "weight"], -1.0)
 
 
 def _parts(drawn):
-    """Return the arrays that a generator drew, those of a list or tuple one by one."""
+    """Return the arrays that a generator drew, those of a list, tuple or dict one by one."""
     for part in drawn.values() if isinstance(drawn, dict) else drawn:
-        if isinstance(part, list | tuple):
-            yield from part
+        if isinstance(part, list | tuple | dict):
+            yield from part.values() if isinstance(part, dict) else part
         elif not callable(part):
             yield part
 
