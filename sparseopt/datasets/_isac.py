@@ -52,7 +52,7 @@ MAX_DRAWS = 20_000
         "grid_shape": ["array-like"],
         "bandwidth": _POSITIVE,
         "separation": _NOT_NEGATIVE,
-        "visibility": [Interval(Real, 0, 1, closed="right")],
+        "visibility": [Interval(Real, 0, 1, closed="both")],
         "snr": [Interval(Real, None, None, closed="neither"), None],
         "random_state": ["random_state", np.random.Generator],
     },

@@ -95,10 +95,12 @@ def test_some_columns_are_columns_of_the_whole(golden, separate, columns):
     _, params, sizes, options = golden
     dictionary = IsacDictionary(*sizes, **options, separate_sight=separate)
     columns = np.array([*columns, 6] if separate else columns, dtype=int)
-    assert_array_equal(dictionary(params, columns), dictionary(params)[..., columns])
+    # Vectorised functions may round the last entries of an array differently.
+    options = {"rtol": 1e-12, "atol": 1e-14}
+    assert_allclose(dictionary(params, columns), dictionary(params)[..., columns], **options)
     whole = dictionary.jac(params)
     for name, part in dictionary.jac(params, columns).items():
-        assert_array_equal(part, whole[name][:, :, :, columns])
+        assert_allclose(part, whole[name][:, :, :, columns], **options)
 
 
 @pytest.mark.parametrize("columns", [None, [6, 2, 5], [3, 0]])
@@ -136,7 +138,7 @@ def test_other_array_libraries_and_precisions(golden, separate):
     assert isinstance(values, type(strict["users"]))
     assert_array_equal(np.asarray(values), expected)
     for name, part in dictionary.jac(strict, columns).items():
-        assert_array_equal(np.asarray(part), dictionary.jac(params, columns)[name])
+        assert_allclose(np.asarray(part), dictionary.jac(params, columns)[name], rtol=1e-12)
     G = dictionary(params)
     strict_G = array_api_strict.asarray(G)
     for name, part in dictionary.vjp(strict, strict_G).items():
