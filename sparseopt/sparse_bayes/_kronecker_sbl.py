@@ -51,7 +51,8 @@ class KroneckerSBL(KroneckerRegressor):
         many variances as measurements, which can then be explained without noise, and 1e-10
         otherwise.
     initial_variance : float or "auto", default="auto"
-        First prior variance of all coefficients. "auto" makes the data as large as they are.
+        First prior variance of all coefficients. "auto" makes the data as large as they are. With
+        ``pattern_coupling`` it is that before neighbours add their shares.
     prune_tol : float, sequence of float or "auto", default="auto"
         Variances of a factor below this share of its largest are set to zero, for good. "auto" is
         1e-2 for "am" and "ksbl", 1e-3 for "svd" and "classic". A sequence has an entry a factor.
@@ -261,7 +262,7 @@ class KroneckerSBL(KroneckerRegressor):
             "max_iter": 150,
         }
         if m_step in PUBLISHED_SHARES:
-            settings["prune_tol"] = PUBLISHED_SHARES[m_step][noise_variance == "learn"]
+            settings["prune_tol"] = PUBLISHED_SHARES[m_step][isinstance(noise_variance, str)]
         if parameters.get("pattern_coupling") is not None:
             settings |= {"coupling_step": "nnls", "inner_tol": 1e-4}
         return cls(m_step, noise_variance=noise_variance, **{**settings, **parameters})

@@ -374,10 +374,11 @@ def _initial_variance(factors, Y, initial_variance, scales):
 
 
 def _initial_hyperparameters(factors, couplings, heuristic, variance, noise):
-    sizes = [factor.shape[1] for factor in factors]
-    if couplings is not None and not heuristic:
-        sizes = [n if C is None else C.shape[1] for n, C in zip(sizes, couplings, strict=True)]
-    values = [np.ones(n) for n in sizes]
+    values = []
+    for factor, C in zip(factors, couplings or [None] * len(factors), strict=True):
+        value = np.ones(factor.shape[1] if C is None else C.shape[1])
+        # The published runs start at v_d = 1 as well: g_d = 1 can be too small to get going.
+        values.append(C @ value if heuristic and C is not None else value)
     values[-1] = values[-1] * variance
     return Hyperparameters(normalise(values, None if heuristic else couplings), noise)
 

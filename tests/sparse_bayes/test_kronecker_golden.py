@@ -8,6 +8,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.sparse_bayes import KroneckerDictionary, KroneckerSBL
+from sparseopt.sparse_bayes._kronecker_posterior import kronecker_posterior
 
 DATA = Path(__file__).parents[1] / "data" / "sparse_bayes"
 
@@ -64,3 +65,22 @@ def test_golden_channel(m_step, settings):
     channels = channels.reshape(len(channels), -1).T
     expected = data[f"Hvec_{m_step.replace('classic', 'csbl')}"]
     assert np.linalg.norm(channels - expected) <= 1e-6 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("coupling_step", ["nnls", "mm"])
+def test_published_start_of_coupled_factors(coupling_step):
+    rng = np.random.default_rng(0)
+    factors = [rng.standard_normal((4, 6)), rng.standard_normal((5, 7))]
+    y = rng.standard_normal((4, 5))
+    model = KroneckerSBL.published(
+        pattern_coupling=(0.5, None),
+        coupling_step=coupling_step,
+        noise_variance=np.float64(0.3),
+        max_iter=1,
+    )
+    with pytest.warns(ConvergenceWarning):
+        model.fit(factors, y)
+    # Each variance has its own share and half of that of every neighbour.
+    start = [np.array([1.5, 2, 2, 2, 2, 1.5]), np.ones(7)]
+    expected = kronecker_posterior(factors, y, start, 0.3).nll
+    np.testing.assert_allclose(model.history_["objective"], [expected], rtol=1e-12)

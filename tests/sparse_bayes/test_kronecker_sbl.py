@@ -263,18 +263,16 @@ def test_coupling_helps_blocks():
 
 @pytest.mark.parametrize("coupling_step", ["mm", "nnls"])
 def test_coupled_variances_survive_pruning(coupling_step):
-    factors, y, x, _ = make_problem()
-    result = kronecker_sbl(
-        factors,
-        y,
-        m_step="am",
-        pattern_coupling=[0.5, np.repeat(np.eye(5), 2, axis=0)[:9], None],
-        coupling_step=coupling_step,
-        warn=False,
-    )
-    assert nmse(result.coef, x) < 0.05
-    for gamma, support in zip(result.gammas, result.supports, strict=True):
-        assert np.array_equal(gamma > 0, support)
+    couplings = [0.5, np.repeat(np.eye(5), 2, axis=0)[:9], None]
+    settings = {"m_step": "am", "coupling_step": coupling_step, "warn": False}
+    errors = []
+    for seed in range(5):  # the heuristic fails on some data, whatever it starts from
+        factors, y, x, _ = make_problem(seed=seed)
+        result = kronecker_sbl(factors, y, pattern_coupling=couplings, **settings)
+        errors.append(nmse(result.coef, x))
+        for gamma, support in zip(result.gammas, result.supports, strict=True):
+            assert np.array_equal(gamma > 0, support)
+    assert np.median(errors) < 0.01
 
 
 # -- guards ----------------------------------------------------------------------------------
