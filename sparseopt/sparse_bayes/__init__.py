@@ -6,11 +6,20 @@ from sparseopt.sparse_bayes._kronecker_sbl import KroneckerSBL
 from sparseopt.sparse_bayes._metrics import nmse, support_recovery_rate
 from sparseopt.sparse_bayes._sparse_bayes_function import sparse_bayes
 from sparseopt.sparse_bayes._sparse_bayes_regressor import SparseBayesRegressor
+from sparseopt.sparse_bayes._variational._structured_support import (
+    GridMRFSupport,
+    MarkovChainSupport,
+)
+from sparseopt.sparse_bayes._variational._support_priors import IndependentSupport, JointSupport
 
 __all__ = [
+    "GridMRFSupport",
+    "IndependentSupport",
+    "JointSupport",
     "KroneckerDictionary",
     "KroneckerOMP",
     "KroneckerSBL",
+    "MarkovChainSupport",
     "SparseBayesRegressor",
     "nmse",
     "sparse_bayes",

@@ -25,7 +25,9 @@ from sparseopt._core import accepts_complex
 def all_estimators():
     """Return ``(name, class)`` of every public estimator, sorted by name.
 
-    New estimators are found by themselves, through the ``__all__`` of the sub-packages.
+    New estimators are found by themselves, through the ``__all__`` of the sub-packages: they
+    are the classes that can be fitted. Priors and the like, which have parameters but no data,
+    are none.
 
     Examples
     --------
@@ -38,7 +40,9 @@ def all_estimators():
         module = importlib.import_module(f"sparseopt.{package}")
         for name in module.__all__:
             value = getattr(module, name)
-            if inspect.isclass(value) and issubclass(value, BaseEstimator):
+            if not inspect.isclass(value) or not issubclass(value, BaseEstimator):
+                continue
+            if hasattr(value, "fit"):
                 found[name] = value
     return sorted(found.items())
 
