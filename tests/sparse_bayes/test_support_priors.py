@@ -459,3 +459,28 @@ WRONG = [
 def test_wrong_parameters_are_named(prior, error, message):
     with pytest.raises(error, match=message):
         prior.check(3, 4)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_wrong_ratios_are_refused(name):
+    prior = TREES[name]
+    for method in (prior.extrinsic, prior.log_partition, prior.m_step):
+        with pytest.raises(ValueError, match="llr must be finite"):
+            method(np.full((2, 5), np.nan))
+        with pytest.raises(ValueError, match=r"llr must have the shape .* got .* \(5,\)"):
+            method(np.zeros(5))
+
+
+def test_ratios_may_be_integers_in_a_list():
+    for prior in TREES.values():
+        llr = [[1, -2, 3, 0, 1], [0, 1, -1, 2, -3]]
+        np.testing.assert_array_equal(
+            prior.extrinsic(llr), prior.extrinsic(np.array(llr, dtype=float))
+        )
+
+
+def test_wrong_parameters_are_refused_wherever_they_matter():
+    with pytest.raises(ValueError, match="p01 must lie"):
+        MarkovChainSupport(0.0).extrinsic(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="as many cells"):
+        GridMRFSupport((2, 2)).prior_probability(1, 3)

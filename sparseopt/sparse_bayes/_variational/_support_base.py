@@ -142,6 +142,18 @@ class SupportPrior(BaseEstimator, metaclass=ABCMeta):
     def _with(self, **learnt):
         return type(self)(**{**self.get_params(deep=False), **learnt})
 
+    def _checked(self, llr):
+        """Return the ratios as an array of float64, all of them and the parameters checked."""
+        llr = np.asarray(llr, dtype=float)
+        if llr.ndim != 2:
+            raise ValueError(
+                f"llr must have the shape (n_groups, n_columns), got an array of shape {llr.shape}."
+            )
+        if not np.all(np.isfinite(llr)):
+            raise ValueError("llr must be finite, but has NaN or infinite entries.")
+        self.check(*llr.shape)
+        return llr
+
 
 def check_probability(name, value, shape, lowest=None):
     """Raise unless ``value`` has probabilities strictly between 0 and 1 for ``shape``.
@@ -215,6 +227,7 @@ class CommonSupport(SupportPrior):
             )
 
     def _split(self, llr):
+        llr = self._checked(llr)
         covered = self._n_covered(llr.shape[1])
         return llr[:, :covered], llr[:, covered:]
 

@@ -79,7 +79,7 @@ class IndependentSupport(SupportPrior):
         log_odds : ndarray of shape (n_groups, n_columns)
             Log-odds.
         """
-        return self._log_odds(llr).copy()
+        return self._log_odds(self._checked(llr)).copy()
 
     def log_partition(self, llr):
         """Return the log of the prior expectation of exp(sum llr s).
@@ -94,6 +94,7 @@ class IndependentSupport(SupportPrior):
         value : float
             Exact.
         """
+        llr = self._checked(llr)
         return float(log_mixture(np.asarray(self.probability, dtype=float), llr).sum())
 
     def m_step(self, llr):
@@ -111,6 +112,7 @@ class IndependentSupport(SupportPrior):
         """
         if not self.learn:
             return self
+        llr = self._checked(llr)
         active = expit(llr + self._log_odds(llr))
         return self._with(probability=learn_tied(self.probability, active, np.ones_like(active)))
 
