@@ -7,10 +7,10 @@ family has mean W^-1 b. Its covariance is
     "diag":      1 / W_qq (mean field);
     "subspace":  (W_SS)^-1 for the columns S that are probably active, and 1 / W_qq elsewhere.
 
-A. Liu et al., arXiv 2407.16947, keep the mean cheap in the same way: an exact step in the subspace,
-then some gradient steps. Here the latter are conjugate gradients, preconditioned by the
-covariance. Each step lowers the distance to the best mean, and the next iteration goes on from there,
-so that few suffice.
+A. Liu et al., arXiv 2407.16947, keep the mean cheap in the same way: an exact step in the
+subspace, then some gradient steps. Here the latter are conjugate gradients, preconditioned by the
+covariance. Each step lowers the distance to the best mean, and the next iteration goes on from
+there, so that few suffice.
 """
 
 from typing import Any, NamedTuple
@@ -19,15 +19,17 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from sparseopt._core import array_namespace, to_numpy
-from sparseopt.sparse_bayes._variational._design import conjugate, pick, place, real_part
+from sparseopt.sparse_bayes._variational._arrays import conjugate, pick, place, real_part
 
 COVARIANCES = ("subspace", "diag", "full")
 SOLVED = 1e-12  # relative residual at which the mean is exact
 
 
 class CoefficientPosterior(NamedTuple):
-    """``mean`` (K, Q) on the device; on the host ``variance`` (K, Q), the flat indices ``active``
-    of the columns that share a covariance, that ``block``, and log det of the whole covariance.
+    """The normal posterior of all coefficients.
+
+    ``mean`` (K, Q) on the device; on the host ``variance`` (K, Q), the flat indices ``active`` of
+    the columns that share a covariance, that ``block``, and log det of the whole covariance.
     """
 
     mean: Any

@@ -13,42 +13,8 @@ import math
 import numpy as np
 
 from sparseopt._core import array_namespace, to_numpy
-
-
-def place(values, positions, whole):
-    """Return ``whole`` with ``values`` at the flat ``positions``, without changing either."""
-    xp = array_namespace(whole)
-    if len(positions) == 0:
-        return whole
-    flat = xp.reshape(whole, (-1,))
-    source = np.arange(len(positions), len(positions) + flat.shape[0])
-    source[positions] = np.arange(len(positions))
-    source = xp.asarray(source, device=whole.device)
-    return xp.reshape(xp.take(xp.concat([values, flat]), source), whole.shape)
-
-
-def pick(positions, whole):
-    """Return the entries of ``whole`` at flat positions."""
-    xp = array_namespace(whole)
-    return xp.take(xp.reshape(whole, (-1,)), xp.asarray(positions, device=whole.device))
-
-
-def real_part(array):
-    """Return the real part of a real or complex array."""
-    xp = array_namespace(array)
-    return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
-
-
-def conjugate(array):
-    """Return the complex conjugate of a real or complex array."""
-    xp = array_namespace(array)
-    return xp.conj(array) if xp.isdtype(array.dtype, "complex floating") else array
-
-
-def squared_sum(array):
-    """Return the sum of ``|array|^2`` as a float."""
-    xp = array_namespace(array)
-    return float(xp.sum(xp.abs(array) ** 2))
+from sparseopt.sparse_bayes._variational._arrays import conjugate, squared_sum
+from sparseopt.sparse_bayes._variational._symbols import image_scores
 
 
 class LinearDesign:
@@ -74,7 +40,7 @@ class LinearDesign:
         self._adjoint = conjugate(X).T
         self.correlation = xp.matmul(self._adjoint, Y).T
         norms = to_numpy(xp.sum(xp.abs(X) ** 2, axis=0))
-        self.diagonal = np.broadcast_to(norms, self.shape)
+        self.diagonal = self.known_diagonal = np.broadcast_to(norms, self.shape)
 
     def apply_gram(self, v):
         """Return ``F^H F v``."""
@@ -143,7 +109,7 @@ class BilinearDesign:
         self.symbols = symbols
         mean = np.moveaxis(symbols.mean, 1, 0)  # (N, K, L)
         self.moments = mean.conj() @ mean.swapaxes(1, 2) + symbols.covariance.swapaxes(1, 2)
-        self._mixing = self._on_device(self.moments)
+        self.mixing = self._on_device(self.moments)
         self._mean = self._on_device(mean)
         # sum_l conj(d_kl) y_l
         self.target = xp.matmul(conjugate(self._mean), self.Y)  # (N, K, M)
@@ -158,6 +124,12 @@ class BilinearDesign:
         weights = np.diagonal(self.moments, axis1=1, axis2=2).real  # (N, K)
         self.diagonal = np.einsum("nk,knq->kq", weights, self.squared_norms)
 
+    @property
+    def known_diagonal(self):
+        """What the means of the symbols contribute to ``diagonal``."""
+        weights = np.sum(np.abs(self.symbols.mean) ** 2, axis=2)  # (K, N)
+        return np.einsum("kn,knq->kq", weights, self.squared_norms)
+
     def forward(self, v):
         """Return ``Phi[k, n] v[k]`` as an array (N, K, M)."""
         xp = array_namespace(v)
@@ -166,7 +138,7 @@ class BilinearDesign:
     def apply_gram(self, v):
         """Return ``<F^H F> v``."""
         xp = array_namespace(v)
-        mixed = xp.matmul(self._mixing, self.forward(v))
+        mixed = xp.matmul(self.mixing, self.forward(v))
         return self.dictionary.adjoint(xp.permute_dims(mixed, (1, 0, 2)))
 
     def _active_columns(self, active):
@@ -220,8 +192,7 @@ class BilinearDesign:
 
     def scores(self):
         """Return the products (N, K, L) of images and observations, on the host."""
-        xp = array_namespace(self.Y)
-        return to_numpy(xp.matmul(conjugate(self.images), xp.permute_dims(self.Y, (0, 2, 1))))
+        return image_scores(self.images, self.Y)
 
     def expected_residual(self):
         """Return the expectation of ``||y - F x||^2``, without cancellation."""

@@ -1,11 +1,11 @@
 r"""q(rho), q(s) and q(kappa): precisions of coefficients, their support, precision of the noise.
 
-The prior has three layers (A. Liu et al., arXiv 2407.16947): x ~ N(0, 1 / rho), rho ~ Gamma(a, b) if
-s = 1 and Gamma(a_0, b_0), of a large mean, if s = 0; s has the prior of a support plug-in. ``half``
-is 1 for complex data and 1/2 for real data, and e = <|x|^2>.
+The prior has three layers (A. Liu et al., arXiv 2407.16947): x ~ N(0, 1 / rho), rho ~ Gamma(a, b)
+if s = 1 and Gamma(a_0, b_0), of a large mean, if s = 0; s has the prior of a support plug-in.
+``half`` is 1 for complex data and 1/2 for real data, and e = <|x|^2>.
 
-    factorised   q(rho) q(s):  rho's shape is a' = <a> + half and its rate b' = <b> + half e, where <.>
-                 averages over s; the evidence of s is f(a, b) - f(a_0, b_0) with
+    factorised   q(rho) q(s):  rho's shape is a' = <a> + half and its rate b' = <b> + half e, where
+                 <.> averages over s; the evidence of s is f(a, b) - f(a_0, b_0) with
                  f(a, b) = a log b - log Gamma(a) + (a - 1) <log rho> - b <rho>
     collapsed    q(rho, s):  rho is integrated out of the evidence; a tighter bound (ours)
 """
@@ -13,9 +13,7 @@ is 1 for complex data and 1/2 for real data, and e = <|x|^2>.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma, expit, gammaln, logit
-
-LARGEST_LOGIT = 700.0
+from scipy.special import digamma, gammaln
 
 
 class GammaPrior(NamedTuple):
@@ -28,9 +26,11 @@ class GammaPrior(NamedTuple):
 
 
 class Precisions(NamedTuple):
-    """``mean`` of rho (K, Q), the log-odds ``evidence`` (K, Q) that the coefficients are active
-    as far as the data say, and ``bound``: E log p(rho | s) p(x | rho) + entropy of rho, less
-    what the evidence says of s, and constants that cancel.
+    """The factorised posterior of the precisions.
+
+    ``mean`` of rho (K, Q), the log-odds ``evidence`` (K, Q) that the coefficients are active as
+    far as the data say, and ``bound``: E log p(rho | s) p(x | rho) + entropy of rho, less what the
+    evidence says of s, and constants that cancel; ``shape`` and ``rate`` of rho.
     """
 
     mean: np.ndarray
@@ -76,11 +76,6 @@ def collapsed_mean(prior, proba, squares, half):
     on = (prior.shape + half) / (prior.rate + half * squares)
     off = (prior.shape_off + half) / (prior.rate_off + half * squares)
     return proba * on + (1 - proba) * off
-
-
-def activity(evidence, extrinsic):
-    """Return the probabilities of being active, from evidence and the rest of the model."""
-    return expit(np.clip(evidence + logit(extrinsic), -LARGEST_LOGIT, LARGEST_LOGIT))
 
 
 class NoisePosterior(NamedTuple):

@@ -3,19 +3,19 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit
 
 from sparseopt._core import Progress, array_namespace
+from sparseopt.sparse_bayes._variational._arrays import squared_sum
 from sparseopt.sparse_bayes._variational._coefficients import (
     choose_active,
     coefficient_entropy,
     squared_moments,
     update_coefficients,
 )
-from sparseopt.sparse_bayes._variational._design import squared_sum
 from sparseopt.sparse_bayes._variational._precisions import (
     GammaPrior,
     NoisePosterior,
-    activity,
     collapsed_evidence,
     collapsed_mean,
     factorised_precisions,
@@ -29,8 +29,9 @@ class Settings(NamedTuple):
     """What the updates of a linear model need to know.
 
     ``prior``: a GammaPrior; ``covariance``, ``n_inner`` and ``max_active`` as for
-    :func:`update_coefficients`; ``collapse``: whether the precisions are integrated out;
-    ``noise_shape``, ``noise_rate``: the prior of the noise's precision; ``noise_variance``: if known.
+    :func:`update_coefficients` and :func:`choose_active`; ``collapse``: whether the precisions are
+    integrated out; ``noise_shape``, ``noise_rate``: the prior of the noise's precision;
+    ``noise_variance``: if known.
     """
 
     prior: GammaPrior
@@ -41,6 +42,16 @@ class Settings(NamedTuple):
     noise_shape: float = 1e-6
     noise_rate: float = 1e-6
     noise_variance: float | None = None
+
+
+class Estimate(NamedTuple):
+    """Coefficients of one iteration, which nobody changes."""
+
+    array: Any
+
+    def copy(self):
+        """Return the estimate itself."""
+        return self
 
 
 class Start(NamedTuple):
@@ -72,20 +83,25 @@ class VariationalState:
         known = None if settings.noise_variance is None else 1 / settings.noise_variance
         self.noise = NoisePosterior(WHITE * T, max(design.energy, 1e-300), known)
         xp = array_namespace(design.correlation)
-        self.x: Any = xp.zeros_like(design.correlation)
+        self.mean: Any = xp.zeros_like(design.correlation)
         self.iteration = 0
         self.change = np.inf
+
+    @property
+    def x(self):
+        """The iterate, for :func:`sparseopt._core.iterate`."""
+        return Estimate(self.mean)
 
     def step(self, _=None):
         """Update everything once."""
         self.iteration += 1
-        before = self.x
+        before = self.mean
         self.update_coefficients()
         self.update_support()
         self.update_noise()
         self.update_rest()
-        size = squared_sum(self.x) ** 0.5
-        self.change = squared_sum(self.x - before) ** 0.5 / size if size > 0 else 0.0
+        size = squared_sum(self.mean) ** 0.5
+        self.change = squared_sum(self.mean - before) ** 0.5 / size if size > 0 else 0.0
         return Progress(-self.elbo(), self.certificate())
 
     def certificate(self):
@@ -97,9 +113,9 @@ class VariationalState:
         settings = self.settings
         active = choose_active(self.proba, settings.covariance, settings.max_active)
         self.posterior = update_coefficients(
-            self.design, self.noise.mean, self.rho, active, self.x, settings.n_inner
+            self.design, self.noise.mean, self.rho, active, self.mean, settings.n_inner
         )
-        self.x = self.posterior.mean
+        self.mean = self.posterior.mean
         self.design.take(self.posterior)
 
     def update_support(self):
@@ -112,8 +128,7 @@ class VariationalState:
             rho = factorised_precisions(prior, self.proba, squares, half)
             evidence, bound, self.rho = rho.evidence, rho.bound, rho.mean
         self.evidence = evidence
-        self.extrinsic = self.support.extrinsic(evidence)
-        self.proba = activity(evidence, self.extrinsic)
+        self.proba = expit(evidence + self.support.extrinsic_log_odds(evidence))
         if self.settings.collapse:
             self.rho = collapsed_mean(prior, self.proba, squares, half)
         self.coefficient_bound = (

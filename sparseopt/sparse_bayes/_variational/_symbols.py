@@ -1,8 +1,8 @@
 r"""q(d): the symbols of a bilinear model, some known (pilots), the others normal or discrete.
 
-With the images H_n = [Phi[k, n] <x_k>] (M, K), their second moments A_n = H_n^H H_n + spread_n (K, K)
-and z = H_n^H y[n, l] (K,), the exponent of q(d[:, n, l]) is -kappa (d^H A_n d - 2 Re d^H z), halved
-for real data, plus the prior's:
+With the images H_n = [Phi[k, n] <x_k>] (M, K), their second moments A_n = H_n^H H_n + spread_n
+(K, K) and z = H_n^H y[n, l] (K,), the exponent of q(d[:, n, l]) is -kappa (d^H A_n d - 2 Re d^H z),
+halved for real data, plus the prior's:
 
     normal N(0, 1):  covariance C = (I + kappa A_n)^-1, mean kappa C z
     constellation:   one group after the other, given the means of the rest
@@ -10,15 +10,21 @@ for real data, plus the prior's:
 Known symbols enter as fixed values.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from sparseopt._core import array_namespace, to_numpy
+from sparseopt.sparse_bayes._variational._arrays import conjugate
+
+DECODING_SWEEPS = 50
+
 
 class SymbolPosterior(NamedTuple):
-    """``mean`` (K, N, L); ``covariance`` (N, K, K), summed over snapshots, with entries
-    E d_j conj(d_k) - ... at [j, k]; ``proba`` (K, N, L, n_values) or None; ``bound``: E log p(d) plus
-    the entropy.
+    """Means and covariances of the symbols.
+
+    ``mean`` (K, N, L); ``covariance`` (N, K, K), summed over snapshots, with entry [j, k] of d_j
+    and conj(d_k); ``proba`` (K, N, L, n_values) or None; ``bound``: E log p(d) plus the entropy.
     """
 
     mean: np.ndarray
@@ -27,7 +33,7 @@ class SymbolPosterior(NamedTuple):
     bound: float
 
 
-def initial_symbols(pilots, known, half):
+def initial_symbols(pilots, known):
     """Return what the prior N(0, 1) says of the symbols that are not known."""
     mean = np.where(known, pilots, 0)
     unknown = (~known).sum(axis=2)  # (K, N)
@@ -118,3 +124,37 @@ def discrete_symbols(products, scores, precision, pilots, known, half, values, m
         bound -= free.sum() * np.log(len(values))
     proba[known] = np.abs(pilots[known][:, None] - values) <= 1e-9 * np.abs(values).max()
     return SymbolPosterior(mean, covariance, proba, bound)
+
+
+class Decoder(NamedTuple):
+    """What estimates the symbols of new observations.
+
+    ``images`` (N, K, M) of unit symbols, their second ``moments`` (N, K, K), ``precision`` of the
+    noise, and ``constellation``, or None for normal symbols.
+    """
+
+    images: Any
+    moments: np.ndarray
+    precision: float
+    constellation: np.ndarray | None
+
+    def decode(self, Y):
+        """Return the means (K, N, L) of the symbols of observations (N, L, M)."""
+        scores = image_scores(self.images, Y)
+        half = 1.0 if np.iscomplexobj(scores) else 0.5
+        known = np.zeros((scores.shape[1], scores.shape[0], scores.shape[2]), bool)
+        arguments = (self.moments, scores, self.precision, np.zeros(known.shape), known, half)
+        symbols = gaussian_symbols(*arguments)
+        if self.constellation is not None:
+            for _ in range(DECODING_SWEEPS):
+                before = symbols.mean
+                symbols = discrete_symbols(*arguments, self.constellation, before)
+                if np.allclose(symbols.mean, before, rtol=0, atol=1e-10):
+                    break
+        return symbols.mean
+
+
+def image_scores(images, Y):
+    """Return the products (N, K, L) of images (N, K, M) and observations (N, L, M), on the host."""
+    xp = array_namespace(Y)
+    return to_numpy(xp.matmul(conjugate(images), xp.permute_dims(Y, (0, 2, 1))))

@@ -1,0 +1,224 @@
+"""Validation of what bilinear models are given: observations, symbols, priors of parameters."""
+
+from numbers import Real
+
+import array_api_compat
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from sparseopt._core import array_namespace, is_numpy, to_numpy
+from sparseopt.sparse_bayes._variational._bilinear_state import Observations
+
+AXES = "(n_blocks, n_snapshots, n_entries)"
+
+
+def check_array(estimator, X, *, reset):
+    """Return observations as an array (N, L, M), and whether they were a matrix (L, M).
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose ``n_features_in_`` is set, or compared.
+    X : array-like of shape (N, L, M) or (L, M)
+        Observations, real or complex, of any array library.
+    reset : bool
+        Whether to set it.
+    """
+    if not array_api_compat.is_array_api_obj(X) or is_numpy(array_namespace(X)):
+        host = np.asarray(X) if getattr(X, "ndim", 3) != 2 else X
+        if np.ndim(host) != 3 and np.asarray(X).dtype.kind != "c":
+            kinds = [np.float64, np.float32]
+            return validate_data(estimator, X, dtype=kinds, reset=reset)[None], True
+        X = np.asarray(X)
+    xp = array_namespace(X)
+    if not xp.isdtype(X.dtype, ("real floating", "complex floating")):
+        if not xp.isdtype(X.dtype, ("integral", "bool")):
+            raise ValueError(f"X must hold numbers, got dtype {X.dtype}.")
+        X = xp.astype(X, xp.float64)
+    if X.ndim not in (2, 3) or 0 in X.shape:
+        raise ValueError(
+            f"X must be a non-empty array of shape {AXES}, or a matrix (n_snapshots, n_entries), "
+            f"got shape {tuple(X.shape)}."
+        )
+    if not bool(xp.all(xp.isfinite(X))):
+        raise ValueError("Input X contains NaN or infinity.")
+    _check_entries(estimator, X.shape[-1], reset)
+    return (X[None, ...], True) if X.ndim == 2 else (X, False)
+
+
+def _check_entries(estimator, n_entries, reset):
+    if reset:
+        estimator.n_features_in_ = n_entries
+        vars(estimator).pop("feature_names_in_", None)
+    elif n_entries != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {n_entries} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input."
+        )
+
+
+def check_symbols(pilots, pilot_mask, shape, dtype):
+    """Return known symbols (K, N, L), zero elsewhere, and where they are.
+
+    Parameters
+    ----------
+    pilots : array-like broadcastable to (K, N, L), or None
+        Symbols; what is not known may be NaN.
+    pilot_mask : array-like of bool broadcastable to (K, N, L), or None
+        Which are known; those that are not NaN by default.
+    shape : tuple
+        (K, N, L).
+    dtype : dtype
+        That of the observations.
+    """
+    if pilots is None:
+        if pilot_mask is not None:
+            raise ValueError("pilot_mask was given without pilots.")
+        if shape[0] > 1:
+            raise ValueError(
+                f"pilots must be given: each of the {shape[0]} groups needs a known symbol, or its "
+                "coefficients could exchange a factor with its symbols."
+            )
+        known = np.zeros(shape, bool)
+        known[0, 0, 0] = True
+        return known.astype(dtype), known
+    pilots = np.asarray(pilots)
+    if pilots.dtype.kind == "c" and np.dtype(dtype).kind != "c":
+        raise ValueError("pilots are complex, but the observations are real: pass complex ones.")
+    pilots = _broadcast(pilots.astype(np.result_type(dtype, np.float64)), shape, "pilots")
+    if pilot_mask is None:
+        known = ~np.isnan(pilots)
+    else:
+        known = np.asarray(pilot_mask)
+        if known.dtype != bool:
+            raise ValueError(f"pilot_mask must be boolean, got dtype {known.dtype}.")
+        known = _broadcast(known, shape, "pilot_mask")
+    if not np.all(np.isfinite(pilots[known])):
+        raise ValueError("known pilots must be finite, got NaN or infinite ones.")
+    pilots = np.where(known, pilots, 0)
+    for group in range(shape[0]):
+        if not np.any(pilots[group]):
+            raise ValueError(
+                f"group {group} has no known symbol that is not zero: its coefficients could "
+                "exchange a factor with its symbols."
+            )
+    return pilots, known
+
+
+def _broadcast(array, shape, name):
+    try:
+        return np.broadcast_to(array, shape).copy()
+    except ValueError:
+        raise ValueError(
+            f"{name} must have shape {shape}: groups, blocks, snapshots, or one that broadcasts "
+            f"to it, got {array.shape}."
+        ) from None
+
+
+def check_constellation(values, dtype):
+    """Return the values that symbols can take, or None."""
+    if values is None:
+        return None
+    values = np.asarray(values)
+    if values.ndim != 1 or len(np.unique(values)) < 2 or values.dtype.kind not in "biufc":
+        raise ValueError(f"constellation must hold two different numbers or more, got {values!r}.")
+    if not np.all(np.isfinite(values)):
+        raise ValueError("constellation must be finite.")
+    if values.dtype.kind == "c" and np.dtype(dtype).kind != "c":
+        raise ValueError("constellation is complex, but the observations are real.")
+    return values.astype(np.result_type(dtype, np.float64))
+
+
+def symbol_power(pilots, known, constellation):
+    """Return the power that symbols have: of the constellation, or of the known ones."""
+    values = pilots[known] if constellation is None else constellation
+    return float(np.mean(np.abs(values) ** 2))
+
+
+def make_observations(Y, pilots, known, constellation):
+    """Return observations with symbols of unit power, and the root of their power."""
+    root = symbol_power(pilots, known, constellation) ** 0.5
+    values = None if constellation is None else constellation / root
+    return Observations(Y, pilots / root, known, values), root
+
+
+def parameter_prior(params, std, trust):
+    """Return means and deviations of the priors of parameters, and trust radii, by name.
+
+    Parameters
+    ----------
+    params : dict of str to ndarray
+        Means.
+    std : dict of str to float or array, or None
+        Standard deviations; parameters without one have a flat prior.
+    trust : dict of str to float, or None
+        Longest steps; by default half the standard deviation.
+    """
+    std, trust = std or {}, trust or {}
+    for name, entries in (("param_std", std), ("trust_radius", trust)):
+        unknown = set(entries) - set(params)
+        if unknown:
+            raise ValueError(f"{name} names {sorted(unknown)}, but params has {sorted(params)}.")
+    prior, radii = {}, {}
+    for name, mean in params.items():
+        radii[name] = None
+        if name in std:
+            deviation = np.asarray(std[name], dtype=float)
+            if not np.all(deviation > 0) or np.broadcast_shapes(deviation.shape, mean.shape) != (
+                mean.shape
+            ):
+                raise ValueError(
+                    f"param_std[{name!r}] must be positive and broadcast to {mean.shape}, got "
+                    f"{std[name]!r}."
+                )
+            prior[name] = (mean, deviation)
+            if np.all(np.isfinite(deviation)):
+                radii[name] = 0.5 * float(np.max(deviation))
+        if name in trust:
+            if not (isinstance(trust[name], Real) and trust[name] > 0):
+                raise ValueError(f"trust_radius[{name!r}] must be positive, got {trust[name]!r}.")
+            radii[name] = float(trust[name])
+    return prior, radii
+
+
+def host_dtype(array):
+    """Return the NumPy dtype of an array of any library."""
+    return to_numpy(array[:0]).dtype
+
+
+def as_parametric(dictionary, params, Y):
+    """Return the dictionary as a ParametricDictionary, and its parameters as float arrays.
+
+    Parameters
+    ----------
+    dictionary : callable, array, DenseDictionary, FactoredDictionary or None
+        As for :class:`BilinearSubspaceVBI`.
+    params : dict or None
+        Parameters.
+    Y : array of shape (N, L, M)
+        Observations.
+    """
+    xp = array_namespace(Y)
+    if dictionary is None:
+        dictionary = xp.eye(Y.shape[2], dtype=Y.dtype, device=Y.device)
+    if callable(dictionary):
+        params = {name: np.array(value, dtype=float) for name, value in (params or {}).items()}
+    elif params:
+        raise ValueError("params was given, but the dictionary is no function of them.")
+    else:
+        params = {}
+        if not hasattr(dictionary, "forward"):
+            dictionary = _constant(dictionary, Y)
+        dictionary = FixedDictionary(dictionary)
+    return ParametricDictionary(dictionary, params, (Y.shape[0], Y.shape[2])), params
+
+
+class FixedDictionary:
+    """A dictionary without parameters, as a function of none."""
+
+    def __init__(self, value):
+        self.value = value
+        self.kinds: dict = {}
+
+    def __call__(self, params, columns=None):
+        return self.value if columns is None else self.value.columns(columns)

@@ -1,0 +1,177 @@
+r"""EM-Turbo-BiSVBI: sparse recovery through an unknown dictionary, of unknown symbols.
+
+A. Liu, W. Xu, W. Xu & G. Caire, "Bilinear subspace variational Bayesian inference for joint
+scattering environment sensing and data recovery in ISAC systems", arXiv 2502.00811. The model is
+
+    y[n, l] = sum_k d[k, n, l] Phi[k, n](theta) x[k] + noise
+
+for Y (N, L, M), Phi (K, N, M, Q), sparse x (K, Q), symbols d (K, N, L) of which some are known, and
+parameters theta of the dictionary. One iteration updates, in turn, q(x), q(rho), q(s), q(kappa),
+q(d), each to its best value given the others, and takes a step in theta (generalised EM). What
+leads past poor optima is ours: normal symbols before discrete ones, a cap on the noise's precision
+at first, and several starts.
+"""
+
+import numpy as np
+
+from sparseopt._core import array_namespace, iterate, short_products
+from sparseopt.sparse_bayes._variational._bilinear_state import BilinearModel, BilinearState
+from sparseopt.sparse_bayes._variational._design import BilinearDesign
+from sparseopt.sparse_bayes._variational._starts import STARTS, expected_power, scaled_prior
+from sparseopt.sparse_bayes._variational._state import Settings
+from sparseopt.sparse_bayes._variational._symbols import Decoder, initial_symbols
+
+TRIAL_ITERATIONS = 30
+VAGUE = 1e-6  # shape of the noise's prior, and its rate over the power of the data
+
+
+def bilinear_subspace_vbi(
+    parametric,
+    params,
+    observations,
+    *,
+    support,
+    shape=1.0,
+    rate="auto",
+    shape_off=1.0,
+    rate_off="auto",
+    covariance="subspace",
+    n_inner=10,
+    max_active=1000,
+    collapse=False,
+    noise_variance=None,
+    refinement,
+    schedule,
+    screening=None,
+    n_init=1,
+    max_iter=100,
+    tol=1e-5,
+    callback=None,
+    warn=True,
+):
+    """Fit a bilinear model.
+
+    Parameters
+    ----------
+    parametric : ParametricDictionary
+        The dictionary as a function of its parameters.
+    params : dict of str to ndarray
+        Parameters to start from.
+    observations : Observations
+        Data.
+    support : support prior
+        Prior of the support.
+    shape, rate, shape_off, rate_off : float, or "auto" for rates
+        Gamma priors of the precisions of active coefficients and of the others.
+    covariance, n_inner, max_active
+        As for :func:`update_coefficients`.
+    collapse : bool
+        Whether the precisions are integrated out.
+    noise_variance : float or None
+        If it is known.
+    refinement : Refinement
+        How parameters change.
+    schedule : Schedule
+        When what is done.
+    screening : float or None
+        Share of the columns that a coarse fit of the pilots may use, which the whole fit starts
+        from.
+    n_init : int
+        Number of starts.
+    max_iter, tol, callback, warn
+        As for :func:`sparseopt._core.iterate`.
+
+    Returns
+    -------
+    result : OptimizeResult
+        ``x`` (K, Q), ``variance``, ``proba``, ``evidence``, ``support``, ``params``, ``symbols``
+        (a SymbolPosterior), ``noise_variance``, ``response`` (K, N, M), ``decoder``, ``elbo``;
+        ``fun`` is minus the last bound.
+    """
+    observations, unit = _scaled(observations)
+    dictionary = parametric.values(params)
+    design = _first_design(dictionary, observations)
+    probability = support.prior_probability(*design.shape)
+    power = expected_power(design, probability)
+    settings = Settings(
+        scaled_prior(power, shape, rate, shape_off, rate_off),
+        covariance,
+        n_inner,
+        max_active,
+        collapse,
+        noise_shape=VAGUE,
+        noise_rate=VAGUE * design.energy / design.n_observations,
+        noise_variance=None if noise_variance is None else noise_variance / unit**2,
+    )
+    model = BilinearModel(parametric, observations, settings, refinement, schedule)
+    starts = [make(design, probability, power) for make in list(STARTS.values())[:n_init]]
+    states = [
+        BilinearState(_first_design(dictionary, observations), model, params, support, start)
+        for start in starts
+    ]
+    with short_products(dictionary.shape[2] * dictionary.shape[3]):
+        state = _best_trial(states)
+        result = iterate(
+            state.step,
+            state,
+            max_iter=max_iter,
+            tol=tol,
+            method="Bilinear variational Bayes",
+            certificate_name="relative change of the response",
+            callback=callback,
+            descends=True,
+            warn=False,
+        )
+    return _finish(result, state, unit)
+
+
+def _first_design(dictionary, observations):
+    symbols = initial_symbols(observations.pilots, observations.known)
+    return BilinearDesign(dictionary, observations.Y, symbols)
+
+
+def _best_trial(states):
+    """Return the state whose bound is highest after some iterations."""
+    if len(states) == 1:
+        return states[0]
+    for state in states:
+        for _ in range(TRIAL_ITERATIONS):
+            state.step()
+    return max(states, key=lambda state: state.elbo())
+
+
+def _scaled(observations):
+    """Divide the observations by a power of two near their root mean square; return it, too."""
+    xp = array_namespace(observations.Y)
+    largest = float(xp.max(xp.abs(observations.Y)))
+    unit = 2.0 ** np.frexp(largest)[1] if largest > 0 else 1.0
+    return observations._replace(Y=observations.Y / unit), unit
+
+
+def _finish(result, state, unit):
+    """Return the result in the units of the data."""
+    xp = array_namespace(state.mean)
+    result.update(
+        x=state.mean * unit,
+        variance=state.posterior.variance * unit**2,
+        proba=state.proba,
+        evidence=state.evidence,
+        support=state.support,
+        params=state.params,
+        symbols=state.symbols,
+        noise_variance=unit**2 / state.noise.mean,
+        response=xp.permute_dims(state.design.images, (1, 0, 2)) * unit,
+        decoder=_decoder(state, unit),
+        elbo=-result.history["objective"],
+    )
+    return result
+
+
+def _decoder(state, unit):
+    design = state.design
+    return Decoder(
+        design.images * unit,
+        (design.products + design.spread) * unit**2,
+        state.noise.mean / unit**2,
+        state.observations.constellation if state.is_discrete else None,
+    )
