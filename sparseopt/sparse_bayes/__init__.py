@@ -6,6 +6,7 @@ from sparseopt.sparse_bayes._kronecker_sbl import KroneckerSBL
 from sparseopt.sparse_bayes._metrics import nmse, support_recovery_rate
 from sparseopt.sparse_bayes._sparse_bayes_function import sparse_bayes
 from sparseopt.sparse_bayes._sparse_bayes_regressor import SparseBayesRegressor
+from sparseopt.sparse_bayes._variational._dictionary import FactoredDictionary
 from sparseopt.sparse_bayes._variational._structured_support import (
     GridMRFSupport,
     MarkovChainSupport,
@@ -13,6 +14,7 @@ from sparseopt.sparse_bayes._variational._structured_support import (
 from sparseopt.sparse_bayes._variational._support_priors import IndependentSupport, JointSupport
 
 __all__ = [
+    "FactoredDictionary",
     "GridMRFSupport",
     "IndependentSupport",
     "JointSupport",
