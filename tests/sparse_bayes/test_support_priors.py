@@ -21,7 +21,6 @@ from sparseopt.sparse_bayes._variational._support_messages import (
     Grid,
     grid_neighbours,
     learn_chain,
-    logistic_on_counts,
 )
 
 REFERENCE = Path(__file__).parents[1] / "data" / "sparse_bayes" / "messages.npz"
@@ -185,7 +184,7 @@ def test_groups_may_change_places(name):
     assert np.isclose(prior.log_partition(llr[order]), prior.log_partition(llr), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", [name for name in TREES if "line" not in name])
+@pytest.mark.parametrize("name", TREES)
 @given(seed=st.integers(0, 1000), size=st.sampled_from([0.1, 3.0, 30.0]))
 @settings(max_examples=10, deadline=None)
 def test_learning_never_lowers_the_evidence(name, seed, size):
@@ -199,7 +198,7 @@ def test_learning_never_lowers_the_evidence(name, seed, size):
         value = better
 
 
-@pytest.mark.parametrize("name", ["independent", "joint", "chains", "common chain"])
+@pytest.mark.parametrize("name", ["independent", "joint", "chains", "common chain", "lines"])
 def test_learning_ends_where_the_evidence_is_flat(name):
     prior, llr = TREES[name], draw(7, (2, 60)) + 0.5
     names = [key for key in ("probability", "visibility", "p01", "p10") if hasattr(prior, key)]
@@ -384,29 +383,58 @@ def test_grid_parameters_are_learnt_from_a_sample():
     assert abs(learnt.coupling - 0.9) < 0.4
 
 
-def test_counts_of_neighbours_equal_enumeration_on_a_line():
+def test_derivatives_of_the_evidence_are_differences_of_moments():
+    """On the line exactly; they lead the learning."""
     llr = draw(14, (1, 5))
     prior = TREES["lines"]
-    c, field = field_log_prior(prior, 5)
-    weights = field + c @ llr[0]
-    weights = np.exp(weights - logsumexp(weights))
-    padded = np.pad(c, ((0, 0), (1, 1)))
-    number = padded[:, :-2] + padded[:, 2:]
-    table = np.array(
-        [[weights @ ((c == i) & (number == m)).sum(axis=1) for m in range(3)] for i in (0, 1)]
-    )
-    expected = logistic_on_counts(table, logit(0.2), 1.3)
-    learnt = prior.m_step(llr)
-    np.testing.assert_allclose([learnt.probability, learnt.coupling], expected, rtol=1e-6)
+    grid = prior._grid()
+    moments = []
+    for evidence in (llr, np.zeros((1, 5))):
+        c, field = field_log_prior(prior, 5)
+        weights = field + c @ evidence[0]
+        weights = np.exp(weights - logsumexp(weights))
+        padded = np.pad(c, ((0, 0), (1, 1)))
+        number = padded[:, :-2] + padded[:, 2:]
+        table = np.array(
+            [[weights @ ((c == i) & (number == m)).sum(axis=1) for m in range(3)] for i in (0, 1)]
+        )
+        np.testing.assert_allclose(grid._summary(evidence)[1], table, rtol=1e-11)
+        moments.append([table[1].sum(), table[1] @ [0, 0.5, 1]])
+    step = 1e-5
+    slopes = [
+        (
+            grid._replace(**{name: getattr(grid, name) + step}).log_partition(llr)
+            - grid._replace(**{name: getattr(grid, name) - step}).log_partition(llr)
+        )
+        / (2 * step)
+        for name in ("field", "coupling")
+    ]
+    np.testing.assert_allclose(slopes, np.subtract(*moments), rtol=1e-7)
 
 
-def test_regression_on_counts_stays_in_bounds():
-    proba, coupling = logistic_on_counts(np.array([[1.0, 5.0], [5.0, 1.0]]), 0.0, 0.5)
-    assert coupling == 0
-    assert np.isclose(proba, 0.5, rtol=1e-6)
-    proba, coupling = logistic_on_counts(np.array([[5.0, 0.0], [0.0, 5.0]]), 0.0, 0.5)
-    assert 0 < proba < 1
-    assert 0 < coupling <= 20
+@given(seed=st.integers(0, 1000), coupling=st.sampled_from([0.0, 0.5, 2.0]))
+@settings(max_examples=15, deadline=None)
+def test_learning_a_grid_never_lowers_its_evidence(seed, coupling):
+    llr = draw(seed, (1, 36)) - 1.0
+    prior = GridMRFSupport((6, 6), 0.1, coupling)
+    value = prior.log_partition(llr)
+    for _ in range(8):
+        prior = prior.m_step(llr)
+        prior.check(1, 36)
+        better = prior.log_partition(llr)
+        assert better >= value - 1e-10
+        value = better
+
+
+def test_a_single_cluster_does_not_couple_everything():
+    """Pseudo-likelihood would: active cells have active neighbours, and no others are."""
+    llr = np.full((10, 10), -8.0)
+    llr[2:4, 5:7] = 8.0
+    prior = GridMRFSupport((10, 10))
+    for _ in range(100):
+        prior = prior.m_step(llr.reshape(1, -1))
+    assert prior.prior_probability(1, 100).mean() < 0.2
+    assert prior.coupling > 1
 
 
 def test_sweeps_end_early_once_settled():

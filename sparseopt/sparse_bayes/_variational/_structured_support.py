@@ -12,7 +12,7 @@ W. T. Freeman and Y. Weiss, IEEE Trans. Inf. Theory 51, 2005).
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from sparseopt.sparse_bayes._variational._support_base import CommonSupport, check_probability
 from sparseopt.sparse_bayes._variational._support_messages import (
@@ -203,9 +203,9 @@ class GridMRFSupport(CommonSupport):
     Notes
     -----
     With two and more axes the grid has loops, and belief propagation is approximate: marginals tend
-    to be too sure, some of a cell's own evidence comes back to it by detours, and learning,
-    by pseudo-likelihood, may lower the bound of a fit a little. On a line the messages are exact,
-    once the sweeps have converged.
+    to be too sure, and some of a cell's own evidence comes back to it by detours. On a line
+    the messages are exact, once the sweeps have converged. What is learnt is what raises Bethe's
+    approximation of the evidence, one step at a time.
 
     Examples
     --------
@@ -295,5 +295,5 @@ class GridMRFSupport(CommonSupport):
         return self._grid().log_partition(evidence)
 
     def _learn_field(self, evidence):
-        probability, coupling = self._grid().learn(evidence)
-        return {"probability": probability, "coupling": coupling}
+        grid = self._grid().learn(evidence)
+        return {"probability": float(expit(grid.field)), "coupling": grid.coupling}

@@ -14,7 +14,6 @@ rounds to 1 says nothing any more.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from sparseopt.sparse_bayes._kernels import messages as kernels
@@ -22,6 +21,8 @@ from sparseopt.sparse_bayes._kernels import messages as kernels
 FLOOR = 1e-10  # no probability is learnt to be nearer to 0 or 1
 STRONGEST_COUPLING = 20.0
 MAX_ROUNDS, SETTLED = 50, 1e-12  # of the stationary chain's M-step
+LONGEST_STEP, MAX_TRIALS = 1.0, 10  # of the grid's M-step, in log-odds
+RIDGE = 1e-6
 
 
 def log_mixture(proba, llr):
@@ -175,63 +176,50 @@ class Grid(NamedTuple):
     def log_partition(self, evidence):
         """Return Bethe's approximation of the log of the expected exp(evidence . s)."""
         nothing = np.zeros((1, evidence.shape[1]))
-        return self._bethe(evidence) - len(evidence) * self._bethe(nothing)
+        return self._summary(evidence)[0] - len(evidence) * self._summary(nothing)[0]
 
-    def _bethe(self, evidence):
-        messages = self.messages(evidence)
-        return kernels.grid_partition(
-            evidence, self.neighbours, self.field, self.coupling, messages
-        )
+    def _summary(self, evidence):
+        """Return Bethe's log partition function, and a table of weights (state, neighbours)."""
+        state = evidence, self.neighbours, self.field, self.coupling, self.messages(evidence)
+        table = np.zeros((2, self.neighbours.shape[1] + 1))
+        kernels.count_neighbours(*state, table)
+        return kernels.grid_partition(*state), table
 
     def learn(self, evidence):
-        """Return the probability without active neighbours, and the coupling, learnt.
+        """Return a grid of a higher evidence, if a step of Newton's kind leads to one.
 
-        The likelihood would need the partition function of each pair of parameters that is tried.
-        The pseudo-likelihood, the product of the laws of each variable given its neighbours, does
-        without: it is a logistic regression on the number of active neighbours, is concave, and
-        depends on the posterior through a table of states and numbers only.
+        The derivatives of Bethe's evidence are differences of posterior and prior moments: of the
+        number of active variables, and of pairs of active neighbours. Its curvature is replaced by
+        that of the pseudo-likelihood, a logistic regression on the number of active neighbours,
+        and the step is halved until the evidence does not fall. The pseudo-likelihood by itself
+        would couple a few clusters so strongly that the prior has everything active.
         """
-        table = np.zeros((2, self.neighbours.shape[1] + 1))
-        kernels.count_neighbours(
-            evidence,
-            self.neighbours,
-            self.field,
-            self.coupling,
-            self.messages(evidence),
-            table,
+        value, table = self._summary(evidence)
+        prior_value, prior_table = self._summary(np.zeros((1, evidence.shape[1])))
+        value -= len(evidence) * prior_value
+        numbers = np.arange(table.shape[1])
+        excess = table[1] - len(evidence) * prior_table[1]
+        gradient = np.array([excess.sum(), excess @ numbers / 2])
+        odds = self.field + self.coupling * numbers
+        weights = table.sum(axis=0) * expit(odds) * expit(-odds)
+        features = np.stack([np.ones(len(numbers)), numbers])
+        information = (features * weights) @ features.T + RIDGE * np.eye(2)
+        if self.coupling == 0 and gradient[1] <= 0:
+            direction = np.array([gradient[0] / information[0, 0], 0.0])
+        else:
+            direction = np.linalg.solve(information, gradient)
+        direction *= min(1.0, LONGEST_STEP / max(np.max(np.abs(direction)), 1e-300))
+        for _ in range(MAX_TRIALS):
+            trial = self._moved(direction)
+            if trial.log_partition(evidence) >= value:
+                return trial
+            direction = direction / 2
+        return self
+
+    def _moved(self, direction):
+        widest = max(float(logit(1 - FLOOR)), abs(self.field))
+        strongest = max(STRONGEST_COUPLING, self.coupling)
+        return self._replace(
+            field=float(np.clip(self.field + direction[0], -widest, widest)),
+            coupling=float(np.clip(self.coupling + direction[1], 0.0, strongest)),
         )
-        return logistic_on_counts(table, self.field, self.coupling)
-
-
-def logistic_on_counts(table, field, coupling):
-    """Fit the log-odds field + coupling m to a table of weights (state, m).
-
-    Parameters
-    ----------
-    table : ndarray of shape (2, n_counts)
-        Weights of the pairs of a binary response and a number m.
-    field, coupling : float
-        Where to start.
-
-    Returns
-    -------
-    proba : float
-        expit(field).
-    coupling : float
-        At least 0.
-    """
-    numbers = np.arange(table.shape[1])
-    total = table.sum()
-
-    def loss(parameters):
-        odds = parameters[0] + parameters[1] * numbers
-        value = np.sum(table.sum(axis=0) * np.logaddexp(0, odds)) - np.sum(table[1] * odds)
-        slope = table.sum(axis=0) * expit(odds) - table[1]
-        return value / total, np.array([slope.sum(), slope @ numbers]) / total
-
-    widest = max(abs(float(logit(FLOOR))), abs(field))
-    bounds = [(-widest, widest), (0, max(STRONGEST_COUPLING, coupling))]
-    start = np.array([field, coupling])
-    options = {"ftol": 1e-14, "gtol": 1e-10}
-    fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return float(expit(fit.x[0])), float(fit.x[1])
