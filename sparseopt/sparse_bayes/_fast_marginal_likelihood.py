@@ -18,12 +18,15 @@ from scipy.linalg import cho_solve, solve_triangular
 
 from sparseopt.sparse_bayes._kernels import fast as kernels
 from sparseopt.sparse_bayes._posterior import (
-    cholesky,
-    inverse_triangle,
     log_determinant,
+    root_of_inverse,
     squared_norms,
+    try_cholesky,
 )
+from sparseopt.sparse_bayes._rounding import rounding_of
+from sparseopt.sparse_bayes._square_roots import LOST, OrthogonalFactors
 
+DOUBTFUL = 1e-6  # shares of a feature that others leave, below which they are computed with care
 WHOLE_GRAM = 512  # features up to which all rows of the Gram matrix are computed at once
 SMALLEST_TOL = 1e-12
 LONGEST_STEP = 2.0  # of the logarithm of a variance
@@ -52,10 +55,10 @@ def descent_direction(curvature, slopes):
     while True:
         matrix = curvature.copy()
         matrix[np.diag_indices_from(matrix)] += added
-        try:
-            return -cho_solve((cholesky(matrix), True), slopes)
-        except np.linalg.LinAlgError:
-            added = max(4 * added, 1e-3)
+        factor = try_cholesky(matrix)
+        if factor is not None:
+            return -cho_solve((factor, True), slopes)
+        added = max(4 * added, 1e-3)
 
 
 class FastModel:
@@ -81,6 +84,7 @@ class FastModel:
         self.adjoint = np.ascontiguousarray(X.conj().T)
         self.norms = squared_norms(X, 0)
         self.products = self.adjoint @ Y
+        self.power = float(squared_norms(Y, None)) / Y.shape[1]
         self.row_of = np.full(p, -1)
         self.where = np.full(p, -1)
         self.n_rows, self.size = 0, int(np.count_nonzero(g))
@@ -95,8 +99,9 @@ class FastModel:
             self.rows = np.empty((capacity, p), X.dtype)
             for j in self.active[: self.size]:
                 self._add_row(j)
-        self.n_updates = 0
+        self.n_updates, self.limit = 0, REFRESH
         self.slope = self.distance = np.inf
+        self.rounding = 0.0
         self.refresh()
 
     def _allocate(self, capacity):
@@ -122,36 +127,64 @@ class FastModel:
 
     def refresh(self):
         """Compute everything afresh from the variances and the noise, in O(k^3 + k^2 p)."""
-        half, determinant = self._solve_active()
+        half, determinant, factors = self._solve_active()
         k, s2, L = self.size, self.s2, self.Y.shape[1]
         active = self.active[:k]
         g = self.g[active]
         self.where[:] = -1
         self.where[active] = np.arange(k)
-        white = half @ self.rows[self.row_of[active]].conj()
-        self.S = self.norms / s2 - squared_norms(white, 0) / s2**2
+        if factors is None:
+            white = half @ self.rows[self.row_of[active]].conj()
+            self.S = self.norms / s2 - squared_norms(white, 0) / s2**2
+            self.residual = self.Y - self.X[:, active] @ self.mean[:k]
+            if k and np.any((self.S * s2 < LOST * self.norms) & (self.where < 0)):
+                factors = OrthogonalFactors(self.X[:, active], g, s2)
+        if factors is not None:
+            self._survey_carefully(factors)
+        self.Q = self.adjoint @ self.residual / s2
+        if factors is not None:
+            self.Q[self.doubtful] = self.rest
         shares = np.diagonal(self.sigma)[:k].real / g
         strong = shares < 0.5
         self.S[active[strong]] = (1 - shares[strong]) / g[strong]
-        self.residual = self.Y - self.X[:, active] @ self.mean[:k]
-        self.Q = self.adjoint @ self.residual / s2
         self.Q[active] = self.mean[:k] / g[:, None]
         quadratic = float(squared_norms(self.residual, None)) / s2
         quadratic = (quadratic + float((squared_norms(self.mean[:k], 1) / g).sum())) / L
         self.nll = len(self.X) * float(np.log(s2)) + determinant + quadratic
+        self.length = quadratic**0.5
+
+    def _survey_carefully(self, factors):
+        """Compute S, the residual, and Q of features that nearly depend on the active ones."""
+        found = factors.top.conj().T @ self.X
+        self.S = (self.norms - squared_norms(found, 0)) / self.s2
+        self.doubtful = np.flatnonzero(self.S * self.s2 < DOUBTFUL * self.norms)
+        rest_X, rest_Y = factors.remainder(self.X[:, self.doubtful]), factors.remainder(self.Y)
+        self.S[self.doubtful] = squared_norms(rest_X, 0)
+        self.rest = rest_X.conj().T @ rest_Y
+        self.residual = factors.s * rest_Y[: len(self.Y)]
 
     def _solve_active(self):
-        """Compute covariance and mean of the active weights; return the former's root, too."""
+        """Compute covariance and mean of the active weights.
+
+        Returns the root of the former, the log determinant of their precision, and orthogonal
+        factors if these were needed.
+        """
         k, s2 = self.size, self.s2
         if k == 0:
-            return np.zeros((0, 0), self.X.dtype), 0.0
+            return np.zeros((0, 0), self.X.dtype), 0.0, None
         active = self.active[:k]
-        roots = np.sqrt(self.g[active])
-        factor = cholesky(self._precision(active, roots))
-        half = inverse_triangle(factor) * roots
+        g = self.g[active]
+        factor, inverse = root_of_inverse(self._precision(active, np.sqrt(g)))
+        if factor is None:
+            factors = OrthogonalFactors(self.X[:, active], g, s2)
+            half, determinant = factors.half(), factors.log_determinant
+            self.mean[:k] = factors.mean(self.Y)
+        else:
+            factors, determinant = None, log_determinant(factor)
+            half = inverse * np.sqrt(g)
+            self.mean[:k] = half.conj().T @ (half @ self.products[active]) / s2
         self.sigma[:k, :k] = half.conj().T @ half
-        self.mean[:k] = half.conj().T @ (half @ self.products[active]) / s2
-        return half, log_determinant(factor)
+        return half, determinant, factors
 
     def _precision(self, active, roots):
         precision = self.rows[self.row_of[active]][:, active].T * np.outer(roots, roots) / self.s2
@@ -160,6 +193,9 @@ class FastModel:
 
     def update(self, tols, limit=REFRESH, *, jointly=False, learn_noise=None):
         """Change up to ``limit`` variances, then the noise, and compute all afresh.
+
+        Where that raised nll, since rank-one updates had lost too many digits, everything is as it
+        was, and from then on they are fewer between two factorisations.
 
         Parameters
         ----------
@@ -180,6 +216,7 @@ class FastModel:
             By how much each change lowered nll.
         """
         tols = tuple(max(tol, SMALLEST_TOL) for tol in tols)
+        limit, before = min(limit, self.limit), self._snapshot()
         gains = np.empty(limit)
         done = 0
         while True:
@@ -205,7 +242,25 @@ class FastModel:
         self.moved = moved or done > 0
         if learn_noise is not None or self.moved:
             self.refresh()
+        if self.moved and self._is_worse_than(before, learn_noise is not None):
+            self._restore(before)
+            self.moved, self.limit = limit > 1, max(1, limit // 8)
+            return gains[:0]
         return gains[:done]
+
+    def _snapshot(self):
+        return self.active[: self.size].copy(), self.g.copy(), self.s2, self.nll
+
+    def _is_worse_than(self, before, other_noise):
+        if not np.isfinite(self.nll):
+            return True
+        return not other_noise and self.nll > before[3] + 1e-9 * abs(before[3])
+
+    def _restore(self, before):
+        active, self.g[:], self.s2, _ = before
+        self.size = len(active)
+        self.active[: self.size] = active
+        self.refresh()
 
     def _step_jointly(self):
         """Take a Newton step in the logarithms of the active variances, if nll falls.
@@ -216,36 +271,51 @@ class FastModel:
         active = self.active[:k]
         g = self.g[active]
         slopes, curvature = joint_derivatives(self.sigma[:k, :k], self.mean[:k], g)
-        if not slopes.any():
+        if not np.abs(slopes).max() > self.rounding:
             return False
         step = descent_direction(curvature, slopes)
         step *= min(1.0, LONGEST_STEP / np.abs(step).max())
         before, promise = self._nll_of(g), -float(slopes @ step)
+        rounding = 1e-10 * (abs(before) + self.power / self.s2)
         for _ in range(HALVINGS):
             after = self._nll_of(g * np.exp(step))
-            if after <= before - 1e-4 * promise or promise < 1e-10 * abs(before):
+            if after <= before - 1e-4 * promise or promise < rounding:
                 self.g[active] = g * np.exp(step)
                 return True
             step, promise = step / 2, promise / 2
         return False
 
     def _nll_of(self, g):
-        """Return nll, up to rounding errors of its largest part, for other active variances."""
-        k, roots = self.size, np.sqrt(g)
-        active = self.active[:k]
-        factor = cholesky(self._precision(active, roots))
+        """Return nll, up to a constant, for other active variances."""
+        L, s2, roots = self.Y.shape[1], self.s2, np.sqrt(g)
+        active = self.active[: self.size]
+        factor, _ = root_of_inverse(self._precision(active, roots))
+        if factor is None:
+            factors = OrthogonalFactors(self.X[:, active], g, s2)
+            quadratic = float(squared_norms(factors.remainder(self.Y), None))
+            return factors.log_determinant + quadratic / L
         seen = roots[:, None] * self.products[active]
         white = solve_triangular(factor, seen, lower=True, check_finite=False)
-        return log_determinant(factor) - float(squared_norms(white, None)) / (
-            self.Y.shape[1] * self.s2**2
-        )
+        explained = float(squared_norms(white, None)) / (L * s2**2)
+        return log_determinant(factor) + self.power / s2 - explained
 
     def stationarity(self):
-        """Return the largest derivative of nll and distance, as :func:`survey` measures them."""
-        return kernels.survey(
+        """Return the largest derivative of nll and distance, as :func:`survey` measures them.
+
+        What rounding errors may hide is added to the derivative.
+        """
+        slope, distance = kernels.survey(
             *(self.S, self.Q, self.g, self.sigma, self.mean, self.active, self.size, self.where),
             (1.0, 1.0),
         )[3:]
+        k, L = self.size, self.Y.shape[1]
+        active = np.argsort(self.active[:k])
+        shares = np.diagonal(self.sigma)[:k].real / self.g[self.active[:k]]
+        terms = self.S, squared_norms(self.Q, 1) / L
+        self.rounding = rounding_of(
+            self.X, self.Y, self.g, self.s2, terms, shares[active], self.length
+        )
+        return slope + self.rounding, distance
 
     def _noise_share(self):
         k = self.size

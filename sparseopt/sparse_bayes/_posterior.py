@@ -11,13 +11,21 @@ for X (n, k), Y (n, L), g (k,), real or complex (circular). With S = s2 I + X di
     nll = log det S + tr(Y^H S^-1 Y) / L,
 
 which is twice the negative log evidence per target for real data, and once that for complex data,
-up to a constant. Neither S nor the posterior covariance is ever inverted.
+up to a constant. Neither S nor the posterior covariance is ever inverted. Where a Cholesky
+factorisation fails or loses too many digits, :mod:`._square_roots` takes its place.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs, solve_triangular
+
+from sparseopt.sparse_bayes._square_roots import (
+    LOST,
+    OrthogonalFactors,
+    has_lost_digits,
+    triangle_of_samples,
+)
 
 
 class DensePosterior(NamedTuple):
@@ -65,11 +73,6 @@ def dense_posterior(X, Y, g, s2, *, form=None, gram=None):
     Returns
     -------
     posterior : DensePosterior
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If ``s2`` is below the rounding errors of ``X diag(g) X^H``.
     """
     if form is None:
         form = "k" if X.shape[1] < X.shape[0] else "n"
@@ -87,10 +90,41 @@ def _empty_posterior(X, Y, s2):
     return DensePosterior(np.zeros((0, Y.shape[1]), Y.dtype), nothing, nothing, nll, Y)
 
 
-def _factorise_samples(scaled, Y, g, s2):
+def _sample_factor(scaled, s2):
+    """Return the lower Cholesky factor of ``s2 I + scaled scaled^H``."""
     evidence = scaled @ scaled.conj().T
     evidence[np.diag_indices_from(evidence)] += s2
-    factor = cholesky(evidence)
+    diagonal = np.diagonal(evidence).real.copy()
+    factor = try_cholesky(evidence)
+    if factor is None or has_lost_digits(diagonal, np.diagonal(factor).real ** 2):
+        return triangle_of_samples(scaled, s2)
+    return factor
+
+
+def root_of_inverse(matrix):
+    """Return factor and root of the inverse of a matrix >= I, which is overwritten.
+
+    L L^H is the matrix and H^H H its inverse, both lower triangular; None for both if they lack
+    digits.
+    """
+    diagonal = np.diagonal(matrix).real.copy()
+    factor = try_cholesky(matrix)
+    if factor is not None:
+        inverse = inverse_triangle(factor)
+        if not has_lost_digits(diagonal, 1 / squared_norms(inverse, 0)):
+            return factor, inverse
+    return None, None
+
+
+def _feature_factor(information):
+    """Return what :func:`root_of_inverse` does of I + information."""
+    precision = information.copy()
+    precision[np.diag_indices_from(precision)] += 1
+    return root_of_inverse(precision)
+
+
+def _factorise_samples(scaled, Y, g, s2):
+    factor = _sample_factor(scaled, s2)
     white_X = solve_triangular(factor, scaled, lower=True, check_finite=False)
     white_Y = solve_triangular(factor, Y, lower=True, check_finite=False)
     determined = np.minimum(squared_norms(white_X, 0), 1)
@@ -106,10 +140,9 @@ def _factorise_features(X, Y, g, s2, gram):
         gram = X.conj().T @ X
     information = gram * np.outer(roots, roots)
     information /= s2
-    precision = information.copy()
-    precision[np.diag_indices_from(precision)] += 1
-    factor = cholesky(precision)
-    inverse = inverse_triangle(factor)
+    factor, inverse = _feature_factor(information)
+    if factor is None:
+        return _orthogonal_posterior(X, Y, g, s2)
     shares = np.minimum(squared_norms(inverse, 0), 1)
     determined = 1 - shares
     weak = np.flatnonzero(shares > 0.99)  # the difference has lost digits
@@ -126,20 +159,29 @@ def _factorise_features(X, Y, g, s2, gram):
     return DensePosterior(mean, g * shares, determined, nll, residual)
 
 
-def cholesky(A):
-    """Return the lower Cholesky factor of A, which is overwritten.
+def _orthogonal_posterior(X, Y, g, s2):
+    factors = OrthogonalFactors(X, g, s2)
+    shares = np.minimum(squared_norms(factors.inverse, 1), 1)
+    determined = 1 - shares
+    weak = np.flatnonzero(shares > 0.99)
+    if len(weak):
+        determined[weak] = np.minimum(g[weak] * squared_norms(factors.remainder(X[:, weak]), 0), 1)
+    rest = factors.remainder(Y)
+    quadratic = float(squared_norms(rest, None)) / Y.shape[1]
+    nll = len(Y) * float(np.log(s2)) + factors.log_determinant + quadratic
+    residual = factors.s * rest[: len(Y)]
+    return DensePosterior(factors.mean(Y), g * shares, determined, nll, residual)
+
+
+def try_cholesky(A):
+    """Return the lower Cholesky factor of A, which is overwritten, or None if there is none.
 
     LAPACK is called directly: for the small matrices of a pruned model, checks would take longer
     than the factorisation.
     """
     (potrf,) = get_lapack_funcs(("potrf",), (A,))
     factor, info = potrf(A, lower=True, clean=True, overwrite_a=True)
-    if info != 0:
-        raise np.linalg.LinAlgError(
-            "The covariance of the data is not positive definite in this precision: the noise "
-            "variance is too small."
-        )
-    return factor
+    return factor if info == 0 else None
 
 
 def inverse_triangle(factor):
@@ -159,13 +201,11 @@ def posterior_covariance(X, g, s2):
     roots = np.sqrt(g)
     scaled = X * roots
     if X.shape[1] < X.shape[0]:
-        precision = scaled.conj().T @ scaled / s2
-        precision[np.diag_indices_from(precision)] += 1
-        half = inverse_triangle(cholesky(precision)) * roots
+        _, inverse = _feature_factor(scaled.conj().T @ scaled / s2)
+        half = OrthogonalFactors(X, g, s2).half() if inverse is None else inverse * roots
         return half.conj().T @ half
-    evidence = scaled @ scaled.conj().T
-    evidence[np.diag_indices_from(evidence)] += s2
-    half = solve_triangular(cholesky(evidence), scaled, lower=True, check_finite=False) * roots
+    factor = _sample_factor(scaled, s2)
+    half = solve_triangular(factor, scaled, lower=True, check_finite=False) * roots
     return np.diag(g) - half.conj().T @ half
 
 
@@ -186,21 +226,38 @@ def evidence_terms(X, Y, g, s2):
         power``.
     """
     active = np.flatnonzero(g)
-    posterior = dense_posterior(X[:, active], Y, g[active], s2)
-    power = squared_norms(X.conj().T @ posterior.residual, 1) / (Y.shape[1] * s2**2)
-    scaled = X[:, active] * np.sqrt(g[active])
+    kept = g[active]
+    posterior = dense_posterior(X[:, active], Y, kept, s2)
     if len(active) < len(X):
-        precision = scaled.conj().T @ scaled / s2
-        precision[np.diag_indices_from(precision)] += 1
-        cross = scaled.conj().T @ X / s2
-        white = solve_triangular(cholesky(precision), cross, lower=True, check_finite=False)
-        sensitivity = squared_norms(X, 0) / s2 - squared_norms(white, 0)
+        sensitivity, power = _terms_by_features(X, Y, g, s2, active, posterior.residual)
     else:
-        evidence = scaled @ scaled.conj().T
-        evidence[np.diag_indices_from(evidence)] += s2
-        white = solve_triangular(cholesky(evidence), X, lower=True, check_finite=False)
-        sensitivity = squared_norms(white, 0)
+        factor = _sample_factor(X[:, active] * np.sqrt(kept), s2)
+        white_X = solve_triangular(factor, X, lower=True, check_finite=False)
+        white_Y = solve_triangular(factor, Y, lower=True, check_finite=False)
+        sensitivity = squared_norms(white_X, 0)
+        power = squared_norms(white_X.conj().T @ white_Y, 1) / Y.shape[1]
     # More accurate where the difference above cancels.
-    sensitivity[active] = posterior.well_determinedness / g[active]
-    power[active] = squared_norms(posterior.mean, 1) / (Y.shape[1] * g[active] ** 2)
+    sensitivity[active] = posterior.well_determinedness / kept
+    power[active] = squared_norms(posterior.mean, 1) / (Y.shape[1] * kept**2)
     return sensitivity, power
+
+
+def _terms_by_features(X, Y, g, s2, active, residual):
+    """Return sensitivity and power by matrices of the active features."""
+    norms = squared_norms(X, 0)
+    sensitivity, power = norms / s2, squared_norms(X.conj().T @ residual, 1) / s2**2
+    if len(active) == 0:
+        return sensitivity, power / Y.shape[1]
+    scaled = X[:, active] * np.sqrt(g[active])
+    _, inverse = _feature_factor(scaled.conj().T @ scaled / s2)
+    doubtful = slice(None)
+    if inverse is not None:
+        white = inverse @ (scaled.conj().T @ X / s2)
+        sensitivity -= squared_norms(white, 0)
+        doubtful = np.flatnonzero(sensitivity * s2 < LOST * norms)
+    if inverse is None or len(doubtful):
+        factors = OrthogonalFactors(X[:, active], g[active], s2)
+        rest = factors.remainder(X[:, doubtful])
+        sensitivity[doubtful] = squared_norms(rest, 0)
+        power[doubtful] = squared_norms(rest.conj().T @ factors.remainder(Y), 1)
+    return sensitivity, power / Y.shape[1]

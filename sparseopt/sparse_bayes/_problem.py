@@ -34,7 +34,7 @@ class Problem:
             X, Y, weights = X[kept], Y[kept], weights[kept]
         self.n = float(weights.sum())
         # What features have to explain: copies do not count, and the intercept takes one.
-        self.n_distinct = _count_distinct(X, Y) - bool(fit_intercept)
+        self.n_distinct = _count_distinct(X, Y, weights) - bool(fit_intercept)
         self.X_offset = np.zeros(X.shape[1], X.dtype)
         self.y_offset = np.zeros(Y.shape[1], Y.dtype)
         means = weights @ Y / self.n
@@ -95,8 +95,12 @@ class Problem:
         return -(1.0 if np.iscomplexobj(self.Y) else 0.5) * self.Y.shape[1] * (objective + density)
 
 
-def _count_distinct(X, Y):
-    """Return the number of different rows, which is what features have to explain."""
+def _count_distinct(X, Y, weights):
+    """Return the number of different rows, which is what features have to explain.
+
+    One that stands for less than a row counts as that part.
+    """
     rows = np.ascontiguousarray(np.column_stack([X, Y]))
     keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))
-    return len(np.unique(keys))
+    places = np.unique(keys.ravel(), return_inverse=True)[1]
+    return float(np.minimum(np.bincount(places, weights=weights), 1.0).sum())

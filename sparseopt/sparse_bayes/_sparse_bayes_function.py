@@ -25,11 +25,13 @@ from sparseopt.sparse_bayes._posterior import (
     posterior_covariance,
 )
 from sparseopt.sparse_bayes._problem import SMALLEST_NOISE, Problem
-from sparseopt.sparse_bayes._stages import FastState, NoiseVariance, RuleState
+from sparseopt.sparse_bayes._stages import NOTHING, FastState, NoiseVariance, RuleState
 from sparseopt.sparse_bayes._update_rules import UPDATES, noise_share
 
 RULES = (*UPDATES, "fast")
 SMALLEST_ENTRY = 1e-140
+MOST_ROWS = 1e12  # differences of nll are lost in rounding errors of n log s2 beyond
+SMALLEST_START, LARGEST_START = 1e-10, 1e30  # of the power of Y
 COARSE = 0.1  # change of the variances at which a rule leaves the rest to the fast rule
 
 
@@ -78,17 +80,19 @@ def sparse_bayes(
     noise_delay : int, default=5
         Number of iterations of a rule before it learns the noise.
     init : float or array-like of shape (n_features,), optional
-        Prior variances to start from. By default each feature starts with an equal share of the
-        power of ``Y``, and ``rule="fast"`` with none.
+        Prior variances to start from, the largest between 1e-10 and 1e30 in the units of the data.
+        By default each feature starts with an equal share of the power of ``Y``, and
+        ``rule="fast"`` with none.
     prune_tol : float, default=1e-3
         A feature is removed as soon as its share :math:`g_j \|x_j\|^2` is at most this part of
-        the largest one. Not used by ``rule="fast"``.
+        the largest one; less than 1. Not used by ``rule="fast"``.
     polish : bool, default=True
         Whether "convex", "em" and "mackay" are followed by the fast rule, which reconsiders what
         was removed. If there are more samples than features, that stage learns the noise too, and
         the rule before it stops early.
     sample_weight : array-like of shape (n_samples,), optional
-        Numbers of equal rows for which each row stands.
+        Numbers of equal rows for which each row stands; their sum, the number of samples, is more
+        than 1 and at most 1e12.
     fit_intercept : bool, default=False
         Whether to centre ``X`` and ``Y``.
     tol : float, default=1e-4
@@ -116,14 +120,19 @@ def sparse_bayes(
 
     Raises
     ------
+    TypeError
+        For sparse containers and masked arrays.
     ValueError
-        For shapes that do not fit, non-finite data, values out of range, and a noise variance
-        below the rounding errors of the data.
+        For shapes that do not fit, non-finite data, values out of range, weights that do not count
+        rows, and a noise variance below 1e-10 times the power of ``Y``.
 
     Warns
     -----
     ConvergenceWarning
-        If the tolerance was not met.
+        If the tolerance was not met. Where features are nearly dependent and ``noise_variance`` is
+        small, rounding errors may hide more of the derivative than ``tol``: ``certificate``
+        includes an estimate of what they hide, and the message says so. The best point that was
+        reached is returned.
     UserWarning
         If the noise variance was kept at its floor.
 
@@ -160,10 +169,14 @@ def sparse_bayes(
         raise ValueError("noise_variance must be positive, got 0.")
     tol = check_nonnegative(tol, "tol")
     prune_tol = check_nonnegative(prune_tol, "prune_tol")
+    if prune_tol >= 1:
+        raise ValueError(f"prune_tol must be less than 1, got {prune_tol!r}.")
     floor = check_nonnegative(noise_floor, "noise_floor")
     delay = int(check_nonnegative(noise_delay, "noise_delay"))
     max_iter = check_at_least_one(max_iter, "max_iter")
     start = None if init is None else _check_init(init, X.shape[1])
+    if sample_weight is not None:
+        _check_rows(sample_weight, fit_intercept)
     problem = Problem(X, Y, sample_weight, fit_intercept)
     if problem.is_zero:
         return _zero_result(problem, noise_variance, single)
@@ -173,6 +186,7 @@ def sparse_bayes(
             f"noise_variance={noise_variance:.3g} is too small for the precision of the data: it "
             f"must be at least {SMALLEST_NOISE:g} times their power, {problem.unit**2:.3g}."
         )
+    start = None if start is None else _start_in_units(start, problem)
     with short_products(problem.X.size):
         run = {"max_iter": max_iter, "tol": tol, "callback": callback}
         stages = _run_stages(problem, noise, rule, start, prune_tol, polish, run)
@@ -186,7 +200,7 @@ def _run_stages(problem, noise, rule, start, prune_tol, polish, run):
         if start is None:
             g = np.full(problem.X.shape[1], problem.n / max(problem.X.shape[1], 1))
         else:
-            g = problem.to_units(start)
+            g = start
         settles = polish and not noise.guarded  # the last stage does, the noise included
         state = RuleState(problem, noise, rule, g, prune_tol, last=not settles)
         results.append(
@@ -205,7 +219,7 @@ def _run_stages(problem, noise, rule, start, prune_tol, polish, run):
         if not polish or results[0].status == Status.STOPPED_BY_CALLBACK:
             return state, results
     if state is None:
-        g = np.zeros(problem.X.shape[1]) if start is None else problem.to_units(start)
+        g = np.zeros(problem.X.shape[1]) if start is None else start
         learn, gram = noise.learns, None
     else:
         g, learn = state.variances(), noise.learns and not noise.guarded
@@ -224,7 +238,17 @@ def _run_stages(problem, noise, rule, start, prune_tol, polish, run):
         )
     )
     results[-1].history["noise_variance"] = np.array(state.noise_variances)
+    _explain_rounding(results[-1], state.rounding, run["tol"], noise.value * problem.unit**2)
     return state, results
+
+
+def _explain_rounding(result, rounding, tol, noise_variance):
+    if not result.success and rounding > tol / 2:
+        result.message += (
+            f" With a noise variance of {noise_variance:.3g}, rounding errors may hide "
+            f"{rounding:.2g} of the derivative, since features are nearly dependent: raise "
+            "noise_variance, or leave such features out."
+        )
 
 
 def _finish(problem, noise, stages, single, warn):
@@ -324,8 +348,19 @@ def _zero_result(problem, noise_variance, single):
     return result
 
 
+def check_not_masked(**arrays):
+    """Refuse masked arrays, whose masks would be ignored."""
+    for name, array in arrays.items():
+        if np.ma.isMaskedArray(array):
+            raise TypeError(
+                f"{name} is a masked array: masks are not supported. Leave out masked rows, or "
+                "fill them in and pass a plain array."
+            )
+
+
 def check_data(X, Y, sample_weight=None):
     """Return X and Y (n, L) in double precision, the weights, and whether Y has one dimension."""
+    check_not_masked(X=X, Y=Y, sample_weight=sample_weight)
     Y = np.asarray(Y)
     single = Y.ndim == 1
     if Y.ndim not in (1, 2) or 0 in Y.shape:
@@ -359,3 +394,35 @@ def _check_init(init, n_features):
     if not (np.all(np.isfinite(init)) and np.all(init >= 0) and init.any()):
         raise ValueError("init must be finite and >= 0, and not all zero.")
     return init
+
+
+def _start_in_units(init, problem):
+    """Return the variances to start from in the units of the problem."""
+    with np.errstate(over="ignore", under="ignore"):
+        start = problem.to_units(init)
+    largest = float(start.max(initial=0.0)) / problem.n
+    if len(start) and not SMALLEST_START <= largest <= LARGEST_START:
+        raise ValueError(
+            f"init is out of range: its largest variance, times the mean square of its feature, is "
+            f"{largest:.3g} times the mean square of Y, and has to be between {SMALLEST_START:g} "
+            f"and {LARGEST_START:g}."
+        )
+    start[start <= NOTHING * problem.n] = 0
+    return start
+
+
+def _check_rows(sample_weight, fit_intercept):
+    """Refuse weights that do not count rows."""
+    total, kept = float(sample_weight.sum()), int(np.count_nonzero(sample_weight))
+    if fit_intercept and kept < 2:
+        raise ValueError(
+            "sample_weight must be positive for two rows at least: with an intercept, one row "
+            "leaves nothing to explain."
+        )
+    least = 1 + 1e-9 if kept > 1 else 1
+    if not least <= total <= MOST_ROWS:
+        raise ValueError(
+            "sample_weight holds numbers of equal rows, so that its sum is the number of samples: "
+            f"it must be more than 1 and at most {MOST_ROWS:g}, got {total:.3g}. Multiply the "
+            f"weights by {len(sample_weight) / total:.3g} to keep the number of samples."
+        )

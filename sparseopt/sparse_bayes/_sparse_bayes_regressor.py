@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sparseopt._core import FitReporter, fitting
 from sparseopt.sparse_bayes._regressor_base import BayesianRegressor
-from sparseopt.sparse_bayes._sparse_bayes_function import RULES, sparse_bayes
+from sparseopt.sparse_bayes._sparse_bayes_function import RULES, check_not_masked, sparse_bayes
 
 
 class SparseBayesRegressor(BayesianRegressor):
@@ -59,17 +59,18 @@ class SparseBayesRegressor(BayesianRegressor):
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Posterior mean of the weights.
+        Posterior mean of the weights, in the precision of the data (or in double precision, if
+        they leave its range).
     intercept_ : scalar or ndarray of shape (n_targets,)
         Intercept.
     gamma_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Prior variances; one row a target if targets were fitted apart.
+        Prior variances; one row a target if targets were fitted apart. Always float64.
     noise_variance_ : float or ndarray of shape (n_targets,)
         Variance of the noise.
     support_ : ndarray of bool, of the shape of ``gamma_``
         Which features have a positive variance.
     sigma_ : ndarray of shape (n_support, n_support) or list of those
-        Posterior covariance of the weights in the support.
+        Posterior covariance of the weights in the support, always in double precision.
     certificate_ : float or ndarray of shape (n_targets,)
         Largest violation of stationarity: of ``nll_`` by the logarithm of a positive
         variance, and by a zero variance where that would lower it, relative to the positive part
@@ -90,7 +91,7 @@ class SparseBayesRegressor(BayesianRegressor):
         Arrays ``iteration``, ``time`` (seconds), ``objective``, ``certificate`` and
         ``noise_variance``.
     X_offset_ : ndarray of shape (n_features,)
-        What was subtracted from the features.
+        What was subtracted from the features, in double precision.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -99,12 +100,14 @@ class SparseBayesRegressor(BayesianRegressor):
     Raises
     ------
     ValueError
-        For non-finite data, a noise variance that is not positive, shapes that do not fit.
+        For non-finite data, a noise variance that is not positive or below 1e-10 times the power of
+        ``y``, shapes that do not fit, weights that do not count rows.
 
     Warns
     -----
     ConvergenceWarning
-        If the tolerance was not met.
+        If the tolerance was not met, or rounding errors may hide more than that; see
+        :func:`sparse_bayes`.
     UserWarning
         If the noise variance was kept at its floor.
 
@@ -115,8 +118,9 @@ class SparseBayesRegressor(BayesianRegressor):
 
     Notes
     -----
-    Integer sample weights equal repeated rows. Everything is computed in double precision; results
-    have the precision of the data. With as many features as samples or more, a learnt noise
+    Integer sample weights equal repeated rows, and the sum of the weights is the number of samples.
+    Everything is computed in double precision; coefficients and predictions have the precision of
+    the data. With as many features as samples or more, a learnt noise
     variance is a guess: give it if you know it.
 
     References
@@ -239,6 +243,7 @@ class SparseBayesRegressor(BayesianRegressor):
         self : SparseBayesRegressor
             The fitted estimator.
         """
+        check_not_masked(X=X, y=y, sample_weight=sample_weight)
         X, y, sample_weight = self._validate_data(X, y, sample_weight)
         tasks = [y] if self.joint or y.ndim == 1 else list(y.T)
         starts = self._starts(len(tasks), X.shape[1])
@@ -283,15 +288,14 @@ class SparseBayesRegressor(BayesianRegressor):
             values = [result[name] for result in results]
             return values if apart else values[0]
 
-        real = np.zeros(0, dtype).real.dtype
-        self.coef_ = np.ascontiguousarray(np.array(collect("x")) if apart else results[0].x.T)
-        self.coef_ = self.coef_.astype(dtype, copy=False)
+        coef = np.ascontiguousarray(np.array(collect("x")) if apart else results[0].x.T)
+        self.coef_ = _in_precision(coef, dtype)
         self.intercept_ = np.asarray(collect("intercept"), dtype)[()]
-        self.gamma_ = np.asarray(collect("gamma"), real)
+        self.gamma_ = np.array(collect("gamma"))
         self.support_ = np.zeros(self.gamma_.shape, bool)
         for row, result in zip(np.atleast_2d(self.support_), results, strict=True):
             row[result.support] = True
-        covariances = [result.covariance.astype(dtype, copy=False) for result in results]
+        covariances = [result.covariance for result in results]
         self.sigma_ = covariances if apart else covariances[0]
         for name in ("noise_variance", "certificate", "noise_certificate"):
             values = np.array(collect(name))
@@ -302,7 +306,7 @@ class SparseBayesRegressor(BayesianRegressor):
         self.history_ = collect("history")
         self.converged_ = all(result.success for result in results)
         self.n_iter_ = max(result.nit for result in results)
-        self.X_offset_ = results[0].X_offset.astype(dtype, copy=False)
+        self.X_offset_ = results[0].X_offset
 
     def predict(self, X, return_std=False):
         """Predict targets.
@@ -325,6 +329,7 @@ class SparseBayesRegressor(BayesianRegressor):
         check_is_fitted(self)
         X = self._validate_X(X, reset=False)
         prediction = X @ self.coef_.T + self.intercept_
+        prediction = prediction.astype(np.result_type(X, self.intercept_), copy=False)
         if not return_std:
             return prediction
         covariances = self.sigma_ if isinstance(self.sigma_, list) else [self.sigma_]
@@ -342,3 +347,11 @@ class SparseBayesRegressor(BayesianRegressor):
         if prediction.ndim == 1:
             return prediction, std[:, 0]
         return prediction, np.array(np.broadcast_to(std, prediction.shape))
+
+
+def _in_precision(coef, dtype):
+    """Return coefficients in the precision of the data, unless these leave its range."""
+    single = np.finfo(dtype)
+    sizes = np.abs(coef[coef != 0])
+    fits = np.all(sizes < single.max) and sizes.max(initial=1.0) > single.tiny
+    return coef.astype(dtype, copy=False) if fits else coef

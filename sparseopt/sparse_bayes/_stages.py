@@ -6,6 +6,7 @@ from sparseopt._core import Progress
 from sparseopt.sparse_bayes._fast_marginal_likelihood import FastModel
 from sparseopt.sparse_bayes._posterior import dense_posterior, evidence_terms, squared_norms
 from sparseopt.sparse_bayes._problem import SMALLEST_NOISE
+from sparseopt.sparse_bayes._rounding import rounding_of, violations
 from sparseopt.sparse_bayes._update_rules import UPDATES
 
 START_NOISE = 0.1  # of the variance of Y
@@ -103,7 +104,7 @@ class RuleState:
         )
 
     def certificate(self):
-        return stationarity(self._problem.X, self._problem.Y, self.variances(), self._noise.value)
+        return stationarity(self._problem, self.variances(), self.posterior, self._noise.value)
 
     def variances(self):
         g = np.zeros(self._problem.X.shape[1])
@@ -147,6 +148,10 @@ class FastState:
         stalled = not self.model.moved and self.noise_slope <= self._tol
         return self.progress(certificate, stalled)
 
+    @property
+    def rounding(self):
+        return self.model.rounding
+
     def certificate(self):
         return self.model.stationarity()[0]
 
@@ -154,13 +159,27 @@ class FastState:
         return self.model.g
 
 
-def stationarity(X, Y, g, s2):
-    """Return the largest violation of stationarity in the variances of the weights."""
+def stationarity(problem, g, posterior, s2):
+    """Return the largest violation of stationarity in the variances of the weights.
+
+    What rounding errors may hide is added.
+
+    Parameters
+    ----------
+    problem : Problem
+        The data.
+    g : ndarray of shape (p,)
+        Prior variances.
+    posterior : DensePosterior
+        That of the active features.
+    s2 : float
+        Noise variance.
+    """
+    X, Y = problem.X, problem.Y
     if X.shape[1] == 0:
         return 0.0
-    sensitivity, power = evidence_terms(X, Y, g, s2)
-    slopes = sensitivity - power
-    active = g > 0
-    by_logarithm = np.abs(g * slopes)[active].max(initial=0.0)
-    wanting = (-slopes[~active] / np.maximum(sensitivity[~active], 1e-300)).max(initial=0.0)
-    return float(max(by_logarithm, wanting))
+    terms = evidence_terms(X, Y, g, s2)
+    shares = posterior.variance / g[g > 0]
+    length = np.sqrt(float(squared_norms(posterior.residual, None)) / (Y.shape[1] * s2))
+    largest = float(violations(g, *terms).max())
+    return max(largest, 0.0) + rounding_of(X, Y, g, s2, terms, shares, length)

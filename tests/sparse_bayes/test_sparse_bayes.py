@@ -324,12 +324,21 @@ def test_history_joins_the_stages():
         ({"noise_variance": 1e-300}, "too small for the precision"),
         ({"noise_floor": -1}, "noise_floor"),
         ({"prune_tol": np.inf}, "prune_tol"),
+        ({"prune_tol": 1.0}, "prune_tol must be less than 1"),
+        ({"init": 1e300}, "init is out of range"),
+        ({"init": 1e-300, "rule": "fast"}, "init is out of range"),
         ({"init": np.ones(3)}, "init must have shape"),
         ({"init": np.zeros(5)}, "init must be finite"),
         ({"init": -np.ones(5)}, "init must be finite"),
         ({"max_iter": 0}, "max_iter"),
         ({"sample_weight": -np.ones(10)}, "sample_weight"),
         ({"sample_weight": np.ones(9)}, "sample_weight"),
+        ({"sample_weight": np.full(10, 1e100)}, "at most 1e[+]12, got 1e[+]101"),
+        ({"sample_weight": np.full(10, 1e20)}, "at most 1e[+]12"),
+        ({"sample_weight": np.full(10, 0.1)}, "Multiply the weights by 10 to keep"),
+        ({"sample_weight": np.full(10, 1e-200)}, "must be more than 1"),
+        ({"sample_weight": 1e100 * (np.arange(10) == 3)}, "at most 1e[+]12"),
+        ({"sample_weight": np.arange(10) == 3, "fit_intercept": True}, "for two rows at least"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):
@@ -355,11 +364,41 @@ def test_bad_data_are_refused(change, message):
         sparse_bayes(*change(*made(10, 5)))
 
 
+@pytest.mark.parametrize("name", ["X", "Y", "sample_weight"])
+def test_masked_arrays_are_refused(name):
+    X, y = made(10, 5)
+    arguments = {"X": X, "Y": y, "sample_weight": np.ones(10)}
+    arguments[name] = np.ma.masked_array(arguments[name])
+    with pytest.raises(TypeError, match=f"{name} is a masked array"):
+        sparse_bayes(**arguments)
+
+
 @pytest.mark.parametrize("rule", RULES)
-def test_noise_below_the_rounding_errors_is_refused(rule):
+@pytest.mark.parametrize("init", [1e25, 1e-8])
+def test_far_starts_are_taken_without_complaint(rule, init):
+    X, y = made(40, 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        result = sparse_bayes(X, y, rule=rule, init=init)
+    assert result.success
+    assert_allclose(result.x[[1, 5]], [3, -2], atol=0.3)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_large_weights_only_sharpen_the_posterior(rule):
+    X, y = made(40, 10)
+    weighted = sparse_bayes(X, y, rule=rule, sample_weight=np.full(40, 1e9), fit_intercept=True)
+    Xc, yc = X - X.mean(0), y - y.mean()
+    expected, squares = np.linalg.lstsq(Xc, yc)[:2]
+    assert_allclose(weighted.x, expected, rtol=1e-5, atol=1e-6)
+    assert_allclose(weighted.noise_variance, squares[0] / 40, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rows_of_negligible_weight_do_not_let_the_noise_collapse(rule):
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((40, 1)) + 1e-6 * rng.standard_normal((40, 60))
-    y = rng.standard_normal(40)  # only differences of nearly equal features explain it
-    with pytest.raises(ValueError, match="noise variance is too small"):
-        quiet(X, y, rule=rule, noise_variance=3e-10)
-    assert np.isfinite(quiet(X, y, rule=rule, noise_variance=1e-3).fun)
+    X = rng.standard_normal((60, 50))
+    y = 2 * X[:, 0] + 0.5 * rng.standard_normal(60)
+    weight = np.where(np.arange(60) < 20, 1.0, 1e-9)
+    light = quiet(X, y, rule=rule, sample_weight=weight)
+    assert light.noise_variance >= 0.9e-3 * y[:20].var()

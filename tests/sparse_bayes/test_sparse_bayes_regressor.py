@@ -184,10 +184,43 @@ def test_single_precision_is_kept():
     X, y = made()
     model = SparseBayesRegressor().fit(X.astype(np.float32), y.astype(np.float32))
     prediction, std = model.predict(X.astype(np.float32), return_std=True)
-    assert {a.dtype for a in (model.coef_, model.gamma_, model.sigma_, prediction, std)} == {
-        np.dtype(np.float32)
-    }
+    assert {a.dtype for a in (model.coef_, prediction, std)} == {np.dtype(np.float32)}
+    assert model.gamma_.dtype == model.sigma_.dtype == np.float64
     assert_allclose(model.coef_, SparseBayesRegressor().fit(X, y).coef_, atol=1e-4)
+
+
+@pytest.mark.parametrize("power", [-25, 0, 25])
+@pytest.mark.parametrize("kind", [np.float32, np.complex64])
+def test_uncertainties_in_single_precision(power, kind):
+    X, y = made(is_complex=kind is np.complex64)  # variances leave the range of single precision
+    X, y = X.astype(kind), (10.0**power * y).astype(kind)
+    model = SparseBayesRegressor().fit(X, y)
+    wide = np.result_type(kind, np.float64)
+    expected = SparseBayesRegressor().fit(X.astype(wide), y.astype(wide))
+    prediction, std = model.predict(X, return_std=True)
+    assert prediction.dtype == kind
+    assert std.dtype == np.float32
+    for got, value in zip(
+        (prediction, std), expected.predict(X.astype(wide), return_std=True), strict=True
+    ):
+        assert_allclose(got, value, rtol=1e-4, atol=1e-4 * 10.0**power)
+    assert_allclose(model.gamma_, expected.gamma_, rtol=1e-6)
+
+
+def test_coefficients_beyond_single_precision_are_kept():
+    X, y = made()
+    X, y = (1e-25 * X).astype(np.float32), (1e25 * y).astype(np.float32)
+    model = SparseBayesRegressor().fit(X, y)
+    prediction = model.predict(X)
+    assert np.all(np.isfinite(model.coef_))
+    assert prediction.dtype == np.float32
+    assert np.corrcoef(prediction * 1e-25, y * 1e-25)[0, 1] > 0.99
+
+
+def test_masked_arrays_are_refused():
+    X, y = made()
+    with pytest.raises(TypeError, match="X is a masked array"):
+        SparseBayesRegressor().fit(np.ma.masked_greater(X, 2), y)
 
 
 @pytest.mark.parametrize(
