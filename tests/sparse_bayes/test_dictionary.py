@@ -44,6 +44,11 @@ def test_products_are_those_of_the_entries(kind, dtype):
     norms = dictionary.squared_norms()
     assert norms.dtype == float
     np.testing.assert_allclose(norms, np.sum(np.abs(values) ** 2, axis=2), rtol=1e-12)
+    basis = draw(rng, M, 2, dtype=dtype)
+    projected = np.einsum("mr,knmq->knrq", basis.conj(), values)
+    np.testing.assert_allclose(
+        dictionary.projected_norms(basis), np.sum(np.abs(projected) ** 2, axis=2), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -67,6 +67,18 @@ class DenseDictionary:
         groups = (self.values[k, ...] for k in range(self.shape[0]))
         return xp.stack([xp.sum(xp.abs(group) ** 2, axis=1) for group in groups])
 
+    def projected_norms(self, basis):
+        """Return the squared norms (K, N, Q) of ``basis^H Phi[k, n]`` for a basis (M, r)."""
+        xp = array_namespace(self.values)
+        rows = conjugate(basis).T
+        groups = (xp.matmul(rows, self.values[k, ...]) for k in range(self.shape[0]))
+        return xp.stack([xp.sum(xp.abs(group) ** 2, axis=1) for group in groups])
+
+    @property
+    def parts(self):
+        """The arrays that it is made of."""
+        return (self.values,)
+
     def columns(self, columns):
         """Return some columns, by indices on the host, as an array (K, N, M, C)."""
         return _take_columns(self.values, columns)
@@ -209,6 +221,28 @@ class FactoredDictionary:
         """
         xp = array_namespace(self.atoms)
         return xp.sum(xp.abs(self.atoms) ** 2, axis=-2) * xp.abs(self.phases) ** 2
+
+    def projected_norms(self, basis):
+        """Compute the squared norms of the products of a matrix with all columns.
+
+        Parameters
+        ----------
+        basis : array of shape (M, r)
+            The matrix, of which the conjugate transpose is taken.
+
+        Returns
+        -------
+        norms : array of shape (K, N, Q)
+            Real.
+        """
+        xp = array_namespace(self.atoms)
+        projected = xp.matmul(conjugate(basis).T, self.atoms)
+        return xp.sum(xp.abs(projected) ** 2, axis=-2) * xp.abs(self.phases) ** 2
+
+    @property
+    def parts(self):
+        """Atoms and phases."""
+        return (self.atoms, self.phases)
 
     def columns(self, columns):
         """Form some of the columns.
