@@ -11,6 +11,7 @@ from sparseopt.sparse_bayes._variational._structured_support import (
     GridMRFSupport,
     MarkovChainSupport,
 )
+from sparseopt.sparse_bayes._variational._subspace_vbi import SubspaceVBIRegressor
 from sparseopt.sparse_bayes._variational._support_priors import IndependentSupport, JointSupport
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "KroneckerSBL",
     "MarkovChainSupport",
     "SparseBayesRegressor",
+    "SubspaceVBIRegressor",
     "nmse",
     "sparse_bayes",
     "support_recovery_rate",

@@ -3,10 +3,15 @@
 import numpy as np
 
 from sparseopt._core import to_numpy
+from sparseopt.sparse_bayes._stages import NoiseVariance, RuleState
 from sparseopt.sparse_bayes._variational._precisions import GammaPrior
 from sparseopt.sparse_bayes._variational._state import Start
 
 STRONG = 10.0  # precision of a start that shrinks all coefficients, in units of active ones
+EM_ITERATIONS = 15  # of sparse Bayesian learning
+LARGE = 0.05  # share of the largest prior variance that is active after them
+SURE = 0.99
+NOISE_FLOOR, NOISE_DELAY = 1e-3, 5  # of that learning, as in sparse_bayes
 
 
 def expected_power(design, probability):
@@ -44,6 +49,30 @@ def matched_start(design, probability, power):
     norms = design.known_diagonal
     squares = np.divide(correlation, norms**2, out=np.zeros_like(correlation), where=norms > 0)
     return Start(1.0 / np.maximum(squares, 1e-6 * power), probability)
+
+
+def sparse_bayes_start(problem, design, settings):
+    """Start from features that sparse Bayesian learning finds, and their prior variances.
+
+    Targets share them. An iteration factorises a matrix of the size of the samples, or features.
+    """
+    prior = settings.prior
+    off = np.broadcast_to(prior.shape_off / prior.rate_off, design.shape)
+    if len(problem.features) == 0:
+        return Start(off, np.full(design.shape, 1 - SURE))
+    known = settings.noise_variance
+    known = None if known is None else known * problem.unit**2
+    noise = NoiseVariance(problem, known, NOISE_FLOOR, NOISE_DELAY)
+    equal = np.full(len(problem.features), problem.n / len(problem.features))
+    learning = RuleState(problem, noise, "em", equal, 0.0, last=True)
+    for _ in range(EM_ITERATIONS):
+        learning.step(learning)
+    variances = np.zeros(problem.n_features)
+    variances[problem.features] = learning.variances()
+    active = variances > LARGE * variances.max()
+    rho = np.where(active, 1 / np.where(active, variances, 1.0), off)
+    proba = np.where(active, SURE, 1 - SURE)
+    return Start(rho, np.broadcast_to(proba, design.shape))
 
 
 STARTS = {"shrinking": shrinking_start, "matched": matched_start}
