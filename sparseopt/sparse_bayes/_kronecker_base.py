@@ -18,6 +18,7 @@ from sparseopt._core import ComplexSupportMixin, array_namespace, is_numpy
 from sparseopt.sparse_bayes._kronecker_dictionary import (
     KroneckerDictionary,
     check_factors,
+    dense_numbers,
     mode_products,
     squared_magnitude,
 )
@@ -52,7 +53,12 @@ class KroneckerRegressor(
         self._predicts_tensors = tuple(np.shape(y)) != flat
         return factors, Y
 
+    def _output_shape(self, X):
+        factors = check_factors(X)[0] if _is_dictionary(X) else [np.asarray(X)]
+        return tuple(factor.shape[0] for factor in factors)
+
     def _validate_matrix(self, X, *, reset):
+        _refuse_mask(X, "X")
         if not _is_complex(X):
             return validate_data(
                 self, X, dtype=[np.float64, np.float32], reset=reset, ensure_min_samples=1 + reset
@@ -117,8 +123,8 @@ class KroneckerRegressor(
         ----------
         X : array-like of shape (n_samples, n_features), KroneckerDictionary or sequence of arrays
             As for :meth:`predict`.
-        y : array of the shape that ``predict`` returns
-            Measurements.
+        y : array of shape (n_samples,), (n_samples, n_targets) or of that of tensors
+            Measurements, in any layout that ``fit`` takes.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of real measurements of a matrix ``X``.
 
@@ -134,7 +140,15 @@ class KroneckerRegressor(
             raise ValueError("sample_weight needs a matrix X and real data, got others.")
         prediction = self.predict(X)
         xp = array_namespace(prediction)
-        y = xp.reshape(xp.asarray(y), prediction.shape)
+        y = dense_numbers(y, "y") if is_numpy(xp) else y
+        rows = self._output_shape(X)
+        targets = tuple(self.coef_.shape[len(rows) :])
+        layouts = [(math.prod(rows), *targets), (*rows, *targets)]
+        if tuple(y.shape) not in layouts:
+            raise ValueError(
+                f"y must have the shape {layouts[0]} or {layouts[1]}, got {tuple(y.shape)}."
+            )
+        y = xp.reshape(y, prediction.shape)
         error = float(xp.sum(squared_magnitude(y - prediction)))
         spread = float(xp.sum(squared_magnitude(y - xp.mean(y))))
         return 1.0 - error / spread if spread > 0 else float(error == 0)
@@ -143,8 +157,21 @@ class KroneckerRegressor(
 def _is_dictionary(X):
     """Tell whether X consists of factors rather than being a matrix for scikit-learn."""
     if isinstance(X, (list, tuple)):
-        return all(getattr(A, "ndim", 0) == 2 for A in X)
+        # Rows of a matrix have one axis; one factor among the entries makes them all factors.
+        return not X or any(_n_axes(entry) >= 2 for entry in X)
     return isinstance(X, KroneckerDictionary)
+
+
+def _n_axes(entry):
+    """Return the number of axes of an array, or the depth of nested lists."""
+    if isinstance(entry, (list, tuple)):
+        return 1 + max(map(_n_axes, entry), default=0)
+    return getattr(entry, "ndim", 0)
+
+
+def _refuse_mask(array, name):
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} must have no mask: missing entries are not supported.")
 
 
 def _is_complex(array):
@@ -160,6 +187,7 @@ def _as_dictionary(X):
 
 def _validate_target(y, X, estimator):
     """Return y, which may be complex, with one row a row of X."""
+    _refuse_mask(y, "y")
     if _is_complex(y):
         y = np.asarray(y)
     else:

@@ -6,6 +6,7 @@ I N max(m_d) operations, in place of the N M of the full matrix.
 """
 
 import math
+from numbers import Number
 
 import numpy as np
 from scipy import sparse
@@ -107,6 +108,7 @@ def check_factors(factors):
         )
     if not factors:
         raise ValueError("factors must hold at least one matrix, got none.")
+    factors = [_from_lists(factor, number) for number, factor in enumerate(factors)]
     xp = array_namespace(*factors)
     checked = []
     for number, factor in enumerate(factors):
@@ -122,6 +124,18 @@ def check_factors(factors):
         checked.append(matrix)
     dtype = xp.result_type(*checked)
     return [xp.astype(matrix, dtype, copy=False) for matrix in checked], xp
+
+
+def _from_lists(factor, number):
+    """Return nested lists as an array, and anything else but numbers as it is."""
+    if not isinstance(factor, (list, tuple, Number)):
+        return factor
+    try:
+        return np.asarray(factor)
+    except ValueError:
+        raise ValueError(
+            f"factor {number} must be a matrix, got lists of different lengths."
+        ) from None
 
 
 class KroneckerDictionary(LinearOperator):

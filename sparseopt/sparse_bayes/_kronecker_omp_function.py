@@ -26,8 +26,9 @@ from sparseopt.sparse_bayes._kronecker_dictionary import (
     outer_product,
     squared_magnitude,
 )
-from sparseopt.sparse_bayes._kronecker_problem import check_measurements, scale_problem
-from sparseopt.sparse_bayes._kronecker_state import KroneckerEstimate
+from sparseopt.sparse_bayes._kronecker_problem import check_measurements
+from sparseopt.sparse_bayes._kronecker_scaling import check_representable, scale_problem
+from sparseopt.sparse_bayes._kronecker_state import KroneckerEstimate, expand
 from sparseopt.sparse_bayes._kronecker_steps import like
 
 
@@ -42,7 +43,8 @@ class _Pursuit:
         norms = [to_numpy(xp.sqrt(xp.sum(squared_magnitude(A), axis=0))) for A in factors]
         self.weights = [np.divide(1.0, n, out=np.zeros_like(n), where=n > 0) for n in norms]
         self.residual = Y
-        self.x = KroneckerEstimate(self._zeros(), [np.arange(n) for n in self.shape], self.shape, 1)
+        every = [np.arange(n) for n in self.shape]
+        self.x = KroneckerEstimate(self._zeros(), every, self.shape, scales)
 
     def _zeros(self):
         xp = array_namespace(self.Y)
@@ -52,7 +54,7 @@ class _Pursuit:
     def progress(self):
         """Return the squared norm of the residual, and 0 as its certificate once done."""
         xp = array_namespace(self.Y)
-        norm = float(xp.sum(squared_magnitude(self.residual))) * self.scales.target**2
+        norm = float(xp.sum(squared_magnitude(self.residual))) * self.scales.noise
         full = all(
             len(support) >= limit for support, limit in zip(self.supports, self.limits, strict=True)
         )
@@ -126,7 +128,7 @@ class _Pursuit:
         for axis, order in enumerate(orders):
             mean = xp.take(mean, xp.asarray(order, device=mean.device), axis=axis)
         kept = [np.sort(np.array(support)) for support in self.supports]
-        self.x = KroneckerEstimate(mean, kept, self.shape, self.scales.coefficient)
+        self.x = KroneckerEstimate(mean, kept, self.shape, self.scales)
 
 
 def kronecker_omp(factors, Y, *, n_nonzero_coefs=None, tol=None, callback=None):
@@ -169,6 +171,8 @@ def kronecker_omp(factors, Y, *, n_nonzero_coefs=None, tol=None, callback=None):
             f"residual is {result.fun:.3g}."
         )
     result.coef = result.x.coefficients()
+    there = expand(state.x.mean != 0, state.x.kept, state.shape)
+    check_representable("coef", result.coef, there)
     result.supports = [
         xp.asarray(np.isin(np.arange(n), support), device=Y.device)
         for n, support in zip(state.shape, state.supports, strict=True)

@@ -1,4 +1,4 @@
-"""Validation and scaling of the problems with Kronecker-structured dictionaries."""
+"""Validation of the problems with Kronecker-structured dictionaries."""
 
 import math
 from numbers import Real
@@ -9,9 +9,7 @@ from sparseopt._core import array_namespace, is_numpy
 from sparseopt.sparse_bayes._kronecker_dictionary import (
     check_factors,
     dense_numbers,
-    squared_magnitude,
 )
-from sparseopt.sparse_bayes._kronecker_state import Scales
 from sparseopt.sparse_bayes._kronecker_steps import neighbour_coupling
 
 
@@ -68,45 +66,25 @@ def check_measurements(factors, Y):
     )
 
 
-def scale_problem(factors, Y):
-    """Divide factors and measurements by powers of two, so that no square overflows.
-
-    Returns
-    -------
-    factors, Y : arrays
-        With columns of norm about one, and entries of size about one.
-    scales : Scales
-        The powers.
-    """
-    target = _power_of_two(Y, 1)
-    powers = [_power_of_two(factor, factor.shape[0]) for factor in factors]
-    factors = [factor / power for factor, power in zip(factors, powers, strict=True)]
-    return factors, Y / target, Scales(target, math.prod(powers))
-
-
-def _power_of_two(array, n_summands):
-    """Return the power of two nearest the root of ``n_summands`` times the mean square."""
-    xp = array_namespace(array)
-    largest = float(xp.max(xp.abs(array)))
-    if largest == 0:
-        return 1.0
-    # Subnormal numbers have no reciprocal.
-    exponent = max(math.frexp(largest)[1], -1000)
-    mean = float(xp.mean(squared_magnitude(array / 2.0**exponent)))
-    return 2.0 ** (exponent + round(0.5 * math.log2(max(mean * n_summands, 1e-30))))
-
-
 def per_factor(value, n_factors, name):
     """Return one nonnegative finite number a factor."""
-    values = [value] * n_factors if isinstance(value, Real) else list(value)
+    values = [value] * n_factors if _is_scalar(value) else list(value)
     if len(values) != n_factors:
         raise ValueError(
             f"{name} must be one number or one a factor ({n_factors}), got {len(values)}."
         )
     for entry in values:
-        if not (isinstance(entry, Real) and 0 <= entry < np.inf):
+        if not (_is_number(entry) and 0 <= entry < np.inf):
             raise ValueError(f"{name} must hold finite numbers >= 0, got {entry!r}.")
     return [float(entry) for entry in values]
+
+
+def _is_scalar(value):
+    return np.isscalar(value) or getattr(value, "ndim", 1) == 0
+
+
+def _is_number(entry):
+    return isinstance(entry, Real) and not isinstance(entry, (bool, np.bool_))
 
 
 def check_couplings(pattern_coupling, sizes):
@@ -126,20 +104,28 @@ def check_couplings(pattern_coupling, sizes):
     """
     if pattern_coupling is None:
         return None
-    if isinstance(pattern_coupling, Real):
+    if _is_scalar(pattern_coupling):
         pattern_coupling = [pattern_coupling] * len(sizes)
     if len(pattern_coupling) != len(sizes):
         raise ValueError(
             f"pattern_coupling must be one strength or one entry a factor ({len(sizes)}), got "
             f"{len(pattern_coupling)} entries."
         )
-    couplings = [_check_coupling(entry, n) for entry, n in zip(pattern_coupling, sizes)]
+    couplings = [
+        _check_coupling(entry, n, number)
+        for number, (entry, n) in enumerate(zip(pattern_coupling, sizes, strict=True))
+    ]
     return None if all(coupling is None for coupling in couplings) else couplings
 
 
-def _check_coupling(entry, n):
+def _check_coupling(entry, n, number):
     if entry is None:
         return None
+    if _is_scalar(entry) and not _is_number(entry):
+        raise ValueError(
+            f"pattern_coupling of factor {number} must be a number, a matrix or None, got "
+            f"{entry!r}."
+        )
     if np.iscomplexobj(entry):
         raise ValueError("pattern_coupling must be real, got complex values.")
     matrix = np.asarray(entry, dtype=np.float64)

@@ -51,11 +51,15 @@ class KroneckerSBL(KroneckerRegressor):
         many variances as measurements, which can then be explained without noise, and 1e-10
         otherwise.
     initial_variance : float or "auto", default="auto"
-        First prior variance of all coefficients. "auto" makes the data as large as they are. With
-        ``pattern_coupling`` it is that before neighbours add their shares.
+        First prior variance of all coefficients. "auto" makes the data as large as they are, for
+        factors whose columns have unit norm: then columns are compared by what they contribute, and
+        their units change nothing. Columns of coupled factors keep their norms, since coupling
+        relates variances of coefficients, and so do all columns if this is a number. With
+        ``pattern_coupling`` it is the variance before neighbours add their shares.
     prune_tol : float, sequence of float or "auto", default="auto"
-        Variances of a factor below this share of its largest are set to zero, for good. "auto" is
-        1e-2 for "am" and "ksbl", 1e-3 for "svd" and "classic". A sequence has an entry a factor.
+        Variances of a factor below this share of its largest are set to zero, for good; those of
+        columns of unit norm are compared, see ``initial_variance``. "auto" is 1e-2
+        for "am" and "ksbl", 1e-3 for "svd" and "classic". A sequence has an entry a factor.
     prune_floor : float or sequence of float, default=0.0
         The same for the share of the Euclidean norm of the factor's variances.
     prune_guard : float, default=0.01
@@ -87,12 +91,12 @@ class KroneckerSBL(KroneckerRegressor):
         Posterior mean of the coefficients. For a matrix ``X`` it is (n_features,) or
         (n_features, n_targets).
     variance_ : array of shape (n_1, ..., n_I)
-        Posterior variances of the coefficients, the same for all targets.
+        Posterior variances of the coefficients, the same for all targets, in double precision.
     gammas_ : list of arrays of shape (n_d,)
-        Prior variances of the factors; all but the last have unit norm. For "classic", one array
-        of shape (n_1, ..., n_I).
+        Prior variances of the factors, in double precision; all but the last have unit norm. For
+        "classic", one array of shape (n_1, ..., n_I).
     supports_ : list of arrays of bool of shape (n_d,)
-        Where ``gammas_`` are not zero.
+        The columns that were not pruned: where ``gammas_`` are not zero.
     noise_variance_ : float
         Noise variance, learnt or given.
     nll_ : float
@@ -119,7 +123,8 @@ class KroneckerSBL(KroneckerRegressor):
     ------
     ValueError
         If the factors' numbers of rows do not multiply to that of ``y``, for values that are not
-        finite, for a sequence without factors, and arguments that do not go together.
+        finite or whose squares are no numbers, for a sequence without factors, and arguments that
+        do not go together.
 
     Warns
     -----
@@ -139,8 +144,8 @@ class KroneckerSBL(KroneckerRegressor):
     factor, a matrix whose rows are samples, as elsewhere in scikit-learn; that is sparse Bayesian
     regression without intercept. Only a matrix can be split into folds: rows of a Kronecker product
     are no samples of their own, and weights of rows would break the product. Real, complex and
-    non-NumPy arrays are accepted, float32 is kept, and the fitted arrays are of the library of
-    ``X``.
+    non-NumPy arrays are accepted, float32 is kept except for variances, and the fitted arrays are of
+    the library of ``X``.
 
     References
     ----------

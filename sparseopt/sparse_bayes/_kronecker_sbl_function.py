@@ -34,8 +34,8 @@ from sparseopt.sparse_bayes._kronecker_problem import (
     check_couplings,
     check_measurements,
     per_factor,
-    scale_problem,
 )
+from sparseopt.sparse_bayes._kronecker_scaling import check_representable, scale_problem
 from sparseopt.sparse_bayes._kronecker_state import (
     Hyperparameters,
     KroneckerEstimate,
@@ -183,7 +183,7 @@ class _Iteration:
         state.parameters = Hyperparameters(values, noise)
 
     def _nll(self, state, posterior):
-        return posterior.nll + 2 * state.n_rows * math.log(state.scales.target)
+        return posterior.nll + 2 * state.n_rows * state.scales.log_target
 
 
 def _logarithms(parameters):
@@ -250,9 +250,15 @@ def kronecker_sbl(
     couplings = check_couplings(pattern_coupling, shape)
     if couplings is not None and m_step != "am":
         raise ValueError(f"pattern_coupling needs m_step='am', got {m_step!r}.")
-    factors, Y, scales = scale_problem(factors, Y)
+    # The published settings start from one number for all columns, and compare variances of
+    # coefficients in the data's units. Coupling relates such variances as well.
+    coupled = [C is not None for C in couplings or [None] * len(factors)]
+    in_data_units = initial_variance != "auto"
+    unit_columns = [not (in_data_units or entry) for entry in coupled]
+    factors, Y, scales = scale_problem(factors, Y, unit_columns)
     if m_step == "classic":
         factors, Y = _unstructured(factors, Y)
+        scales = scales.merged()
     noise, noise_rule = _initial_noise(factors, Y, noise_variance, noise_floor, scales)
     variance = _initial_variance(factors, Y, initial_variance, scales)
     heuristic = coupling_step == "nnls" and couplings is not None
@@ -334,12 +340,12 @@ def _initial_noise(factors, Y, noise_variance, noise_floor, scales):
         xp = array_namespace(Y)
         # Squares of its inverse must not overflow.
         least = float(xp.finfo(Y.dtype).smallest_normal) ** 0.25
-        if noise < least * scales.target**2:
+        if noise < least * scales.noise:
             raise ValueError(
                 f"noise_variance must be at least {least:.2g} times the mean square of y in this "
                 f"precision, got {noise!r}."
             )
-        return noise / scales.target**2, NoiseRule(None)
+        return noise / scales.noise, NoiseRule(None)
     if noise_variance != "learn":
         raise ValueError(f"noise_variance must be a number or 'learn', got {noise_variance!r}.")
     xp = array_namespace(Y)
@@ -370,7 +376,16 @@ def _initial_variance(factors, Y, initial_variance, scales):
     given = check_nonnegative(initial_variance, "initial_variance")
     if given == 0:
         raise ValueError("initial_variance must be > 0, got 0.")
-    return given / scales.coefficient**2 if power > 0 else 0.0
+    if power == 0:
+        return 0.0
+    largest = float(xp.finfo(Y.dtype).smallest_normal) ** -0.25
+    exponent = math.log2(given) - 2 * scales.exponent
+    if abs(exponent) > math.log2(largest):
+        raise ValueError(
+            f"initial_variance must be within a factor of {largest:.1g} of the mean square of y "
+            f"over that of the factors' columns in this precision, got {given!r}."
+        )
+    return math.ldexp(given, -2 * scales.exponent)
 
 
 def _initial_hyperparameters(factors, couplings, heuristic, variance, noise):
@@ -386,9 +401,8 @@ def _initial_hyperparameters(factors, couplings, heuristic, variance, noise):
 def _finish(state, result, shape, tol, warn):
     """Run the last E-step, and say how the run ended."""
     posterior = state.expect()
-    scale = state.scales.coefficient
     result.x = state.x
-    result.fun = posterior.nll + 2 * state.n_rows * math.log(state.scales.target)
+    result.fun = posterior.nll + 2 * state.n_rows * state.scales.log_target
     result.change, result.certificate = result.certificate, stationarity(state, posterior)
     if state.emptied is not None:
         result.status, result.success = Status.STALLED, False
@@ -403,30 +417,34 @@ def _finish(state, result, shape, tol, warn):
     if warn and state.floored:
         warnings.warn(
             "The learnt noise variance fell to its floor, "
-            f"{state.parameters.noise * state.scales.target**2:.3g}: the model can explain the "
+            f"{state.parameters.noise * state.scales.noise:.3g}: the model can explain the "
             "data without noise. Set noise_variance, or lower noise_floor.",
             UserWarning,
             stacklevel=3,
         )
-    _store(state, result, posterior.variance, shape, scale)
+    _store(state, result, posterior.variance, shape)
     return result
 
 
-def _store(state, result, variance, shape, scale):
+def _store(state, result, variance, shape):
     """Put arrays of all coefficients, in the data's units, into the result."""
     xp = array_namespace(state.Y)
     targets = state.Y.shape[len(state.factors) :]
     result.coef = xp.reshape(state.x.coefficients(), (*shape, *targets))
-    variance = expand(variance, state.kept, state.shape) * scale**2
+    variance = state.scales.variances(expand(variance, state.kept, state.shape))
     result.variance = xp.reshape(variance, shape)
-    gammas = state.full_variances()
-    gammas[-1] = gammas[-1] * scale**2
+    scaled = state.full_variances()
     kind = [shape] if len(state.factors) == 1 else [(n,) for n in shape]
-    result.gammas = [
-        xp.reshape(like(gamma, state.Y, real=True), size) for gamma, size in zip(gammas, kind)
-    ]
-    result.supports = [gamma > 0 for gamma in result.gammas]
-    result.noise_variance = state.parameters.noise * state.scales.target**2
+    result.gammas, result.supports = [], []
+    for value, before, size in zip(state.scales.factor_variances(scaled), scaled, kind):
+        # Variances are squares: in single precision they might be no numbers.
+        gamma = xp.reshape(xp.asarray(value, device=state.Y.device), size)
+        result.supports.append(xp.reshape(xp.asarray(before > 0, device=state.Y.device), size))
+        check_representable("gammas", gamma, result.supports[-1])
+        result.gammas.append(gamma)
+    check_representable("coef", result.coef)
+    check_representable("variance", result.variance)
+    result.noise_variance = state.parameters.noise * state.scales.noise
 
 
 def _nothing(state, shape, noise_rule):
@@ -439,15 +457,15 @@ def _nothing(state, shape, noise_rule):
     state.parameters = Hyperparameters([np.zeros(n) for n in state.shape], noise)
     state.couplings = None
     zeros = xp.zeros((*state.shape, *targets), dtype=state.Y.dtype, device=state.Y.device)
-    state.x = KroneckerEstimate(zeros, state.kept, state.shape, 1.0)
+    state.x = KroneckerEstimate(zeros, state.kept, state.shape, state.scales)
     nll = -math.inf
     if noise > 0:
-        nll = state.n_rows * (math.log(noise * state.scales.target**2) + power / noise)
+        nll = state.n_rows * (math.log(noise) + 2 * state.scales.log_target + power / noise)
     empty = {name: np.empty(0) for name in HISTORY_FIELDS}
     result = OptimizeResult(x=state.x, fun=nll, nit=0, success=True, history=empty)
     result.update(status=Status.CONVERGED, certificate=0.0, change=0.0, noise_floor_reached=False)
     result.message = "All coefficients are zero: the data or the dictionary are."
     dtype = like([0.0], state.Y, real=True).dtype
     variance = xp.zeros(state.shape, dtype=dtype, device=state.Y.device)
-    _store(state, result, variance, shape, 1.0)
+    _store(state, result, variance, shape)
     return result

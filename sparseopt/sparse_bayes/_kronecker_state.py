@@ -18,18 +18,6 @@ class Hyperparameters(NamedTuple):
     noise: float
 
 
-class Scales(NamedTuple):
-    """Powers of two that the data were divided by."""
-
-    target: float
-    factors: float
-
-    @property
-    def coefficient(self):
-        """What one unit of the scaled coefficients is in the data's units."""
-        return self.target / self.factors
-
-
 class KroneckerEstimate:
     """Coefficients of one iteration; an immutable iterate for callbacks.
 
@@ -37,11 +25,13 @@ class KroneckerEstimate:
     ----------
     mean : array of shape (k_1, ..., k_I[, L])
         Posterior mean of the coefficients that are not pruned, of scaled data.
+    kept : list of ndarray of int
+        Indices of the columns of each factor that are not pruned.
     """
 
-    def __init__(self, mean, kept, shape, scale):
+    def __init__(self, mean, kept, shape, scales):
         self.mean = mean
-        self._kept, self._shape, self._scale = kept, shape, scale
+        self.kept, self._shape, self._scales = kept, shape, scales
 
     def copy(self):
         """Return the estimate itself."""
@@ -49,7 +39,7 @@ class KroneckerEstimate:
 
     def coefficients(self):
         """Return the posterior mean of all coefficients, zero where they are pruned."""
-        return expand(self.mean, self._kept, self._shape) * self._scale
+        return self._scales.coefficients(expand(self.mean, self.kept, self._shape))
 
 
 def expand(tensor, kept, shape):
@@ -135,9 +125,7 @@ class KroneckerState:
     def expect(self):
         """Return the posterior for the current hyperparameters; stores the estimate in ``x``."""
         posterior = self._posterior(self.factors, self.variances())
-        self.x = KroneckerEstimate(
-            posterior.mean, list(self.kept), self.shape, self.scales.coefficient
-        )
+        self.x = KroneckerEstimate(posterior.mean, list(self.kept), self.shape, self.scales)
         return posterior
 
     def _posterior(self, factors, variances):

@@ -8,6 +8,8 @@ for real or complex arrays of any shape, from any array library.
 import math
 from numbers import Real
 
+import numpy as np
+
 from sparseopt._core import array_namespace, is_numpy, to_numpy
 
 
@@ -27,7 +29,7 @@ def nmse(coef_true, coef_pred, *, axis=None):
     Returns
     -------
     error : float
-        0 for a perfect estimate, 1 for one of zeros.
+        0 for a perfect estimate, 1 for one of zeros, infinite if it is too large for a number.
 
     Raises
     ------
@@ -54,9 +56,10 @@ def nmse(coef_true, coef_pred, *, axis=None):
     largest = xp.max(size, axis=axis, keepdims=True) if math.prod(true.shape) else xp.zeros(1)
     if not bool(xp.all(largest > 0)):
         raise ValueError("coef_true must not be zero, since errors are relative to it.")
-    # Squares of very large or small entries would overflow or vanish.
-    error = xp.sum((xp.abs(predicted - true) / largest) ** 2, axis=axis)
-    return float(xp.mean(error / xp.sum((size / largest) ** 2, axis=axis)))
+    # Squares and differences of very large entries would overflow, those of small ones vanish.
+    with np.errstate(over="ignore"):
+        error = xp.sum(xp.abs(predicted / largest - true / largest) ** 2, axis=axis)
+        return float(xp.mean(error / xp.sum((size / largest) ** 2, axis=axis)))
 
 
 def support_recovery_rate(coef_true, coef_pred, *, threshold=1e-3):

@@ -296,10 +296,10 @@ def test_guard_keeps_what_the_data_need():
 
 
 def test_noise_floor_is_reported():
-    rng = np.random.default_rng(0)
-    X, y = rng.standard_normal((10, 40)), rng.standard_normal(10)
+    X = np.random.default_rng(0).standard_normal((10, 40))
+    y = X[:, :2] @ [2.0, -1.0]
     with pytest.warns(UserWarning, match="fell to its floor"):
-        result = kronecker_sbl([X], y, m_step="am", tol=1e-8, max_iter=3000)
+        result = kronecker_sbl([X], y, m_step="am")
     assert result.noise_variance == pytest.approx(1e-3 * np.var(y, ddof=1))
 
 
@@ -427,7 +427,8 @@ def test_single_precision_is_kept(dtype):
     factors, y, x, _ = make_problem(complex_valued=dtype is np.complex64)
     model = KroneckerSBL().fit([A.astype(dtype) for A in factors], y.astype(dtype))
     assert model.coef_.dtype == dtype
-    assert model.variance_.dtype == model.gammas_[0].dtype == np.float32
+    # Squares of single-precision numbers may be too large for single precision.
+    assert model.variance_.dtype == model.gammas_[0].dtype == np.float64
     assert nmse(model.coef_, x) < 0.01
 
 

@@ -100,3 +100,9 @@ def test_bad_options():
     for threshold in (-0.1, 1.0, np.nan, "small"):
         with pytest.raises(ValueError, match="threshold must be a number in"):
             support_recovery_rate(np.ones(2), np.ones(2), threshold=threshold)
+
+
+def test_errors_too_large_for_a_number_are_infinite_without_a_warning():
+    assert nmse([1e-200, 1.0], [1e200, 1.0]) == np.inf
+    assert nmse([1e308, 1e300], [-1e308, 1e300]) == pytest.approx(4.0)
+    assert nmse([1e-310, 0.0], [0.0, 0.0]) == pytest.approx(1.0)
