@@ -16,7 +16,7 @@ there, so that few suffice.
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 
 from sparseopt._core import array_namespace, to_numpy
 from sparseopt.sparse_bayes._variational._arrays import conjugate, pick, place, real_part
@@ -88,13 +88,27 @@ def update_coefficients(design, precision, rho, active, mean, n_inner):
     if len(active):
         information = precision * design.gram_block(active)
         information[np.diag_indices(len(active))] += rho.flat[active]
-        factor = cho_factor(information, lower=True)
-        block = cho_solve(factor, np.eye(len(active), dtype=dtype))
+        block, log_information = _invert(information, float(rho.flat[active].min()))
         variance.flat[active] = np.diagonal(block).real
-        log_determinant += float(np.log(total.flat[active]).sum())
-        log_determinant -= 2 * float(np.log(np.diagonal(factor[0]).real).sum())
+        log_determinant += float(np.log(total.flat[active]).sum()) - log_information
     mean = _solve(design, precision, rho, active, block, 1.0 / total, mean, n_inner)
     return CoefficientPosterior(mean, variance, active, block, log_determinant)
+
+
+def _invert(information, least):
+    """Return the inverse and log det of a matrix with no eigenvalue below ``least``.
+
+    Where columns depend on each other and the noise is small, rounding errors hide the eigenvalues
+    that only the prior makes positive.
+    """
+    try:
+        factor = cho_factor(information, lower=True)
+    except LinAlgError:
+        values, vectors = eigh(information)
+        values = np.maximum(values, least)
+        return (vectors / values) @ vectors.conj().T, float(np.log(values).sum())
+    inverse = cho_solve(factor, np.eye(len(information), dtype=information.dtype))
+    return inverse, 2 * float(np.log(np.diagonal(factor[0]).real).sum())
 
 
 def _solve(design, precision, rho, active, block, inverse_diagonal, mean, n_inner):

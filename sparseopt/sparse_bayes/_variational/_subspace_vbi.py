@@ -167,7 +167,7 @@ class SubspaceVBIRegressor(BayesianRegressor):
         "a0": [Interval(Real, 0, None, closed="neither")],
         "b0": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "noise_variance": [Interval(Real, 0, None, closed="neither"), None],
-        "n_inner": [Interval(Integral, 0, None, closed="left")],
+        "n_inner": [Interval(Integral, 1, None, closed="left")],
         "n_init": [Interval(Integral, 1, N_STARTS, closed="both")],
         "max_active": [Interval(Integral, 0, None, closed="left")],
         "collapse": ["boolean"],
