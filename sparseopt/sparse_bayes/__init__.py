@@ -7,6 +7,7 @@ from sparseopt.sparse_bayes._metrics import nmse, support_recovery_rate
 from sparseopt.sparse_bayes._sparse_bayes_function import sparse_bayes
 from sparseopt.sparse_bayes._sparse_bayes_regressor import SparseBayesRegressor
 from sparseopt.sparse_bayes._variational._dictionary import FactoredDictionary
+from sparseopt.sparse_bayes._variational._gradient_check import check_dictionary_gradient
 from sparseopt.sparse_bayes._variational._structured_support import (
     GridMRFSupport,
     MarkovChainSupport,
@@ -25,6 +26,7 @@ __all__ = [
     "MarkovChainSupport",
     "SparseBayesRegressor",
     "SubspaceVBIRegressor",
+    "check_dictionary_gradient",
     "nmse",
     "sparse_bayes",
     "support_recovery_rate",

@@ -58,7 +58,7 @@ def parameter_gradient(parametric, params, columns, G, jac, terms):
         likelihood = parametric.vjp(params, G, columns)
     else:
         likelihood = {
-            name: _contract(parametric, name, params[name], columns, G, jac[name]) for name in jac
+            name: contract(parametric, name, params[name], columns, G, jac[name]) for name in jac
         }
     out = {}
     for name, kind in parametric.kinds.items():
@@ -71,7 +71,7 @@ def parameter_gradient(parametric, params, columns, G, jac, terms):
     return out
 
 
-def _contract(parametric, name, value, columns, G, jacobian):
+def contract(parametric, name, value, columns, G, jacobian):
     """Return 2 Re <G, dPhi> for each row and entry of a parameter."""
     xp = array_namespace(G)
     product = real_part(conjugate(G)[..., None] * jacobian)
@@ -243,7 +243,7 @@ def gradient_direction(parametric, here, columns, moments, gradient, jac, terms,
         if jac is None:
             change = _difference(parametric, here, columns, name, unit)
         else:
-            change = _along(parametric, columns, name, unit, jac[name])
+            change = along(parametric, columns, name, unit, jac[name])
         curvature = _curvature(change, moments)
         curvature += float(np.sum(terms.precision(name, here.params[name]) * unit**2))
         step = size**0.5 / max(curvature, SMALLEST_CURVATURE * size) * unit
@@ -251,10 +251,10 @@ def gradient_direction(parametric, here, columns, moments, gradient, jac, terms,
     return direction
 
 
-def _along(parametric, columns, name, step, jacobian):
+def along(parametric, columns, name, step, jacobian):
     """Return the derivative (K, N, M, C) of the columns along a step of one parameter."""
     xp = array_namespace(jacobian)
-    K, C, P = jacobian.shape[0], *jacobian.shape[3:]
+    K, C, P = jacobian.shape[0], jacobian.shape[3], jacobian.shape[4]
     if parametric.kinds[name] == "column":
         rows = parametric.rows(name, columns)
         weights = np.zeros((C, P))
