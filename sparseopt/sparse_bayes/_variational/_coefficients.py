@@ -23,6 +23,7 @@ from sparseopt.sparse_bayes._variational._arrays import conjugate, pick, place, 
 
 COVARIANCES = ("subspace", "diag", "full")
 SOLVED = 1e-12  # relative residual at which the mean is exact
+ROUNDING = 100 * np.finfo(float).eps
 
 
 class CoefficientPosterior(NamedTuple):
@@ -99,13 +100,14 @@ def _invert(information, least):
     """Return the inverse and log det of a matrix with no eigenvalue below ``least``.
 
     Where columns depend on each other and the noise is small, rounding errors hide the eigenvalues
-    that only the prior makes positive.
+    that only the prior makes positive. They are taken as no smaller than what can be told from
+    zero, lest they amplify those errors.
     """
     try:
         factor = cho_factor(information, lower=True)
     except LinAlgError:
         values, vectors = eigh(information)
-        values = np.maximum(values, least)
+        values = np.maximum(values, max(least, ROUNDING * values[-1]))
         return (vectors / values) @ vectors.conj().T, float(np.log(values).sum())
     inverse = cho_solve(factor, np.eye(len(information), dtype=information.dtype))
     return inverse, 2 * float(np.log(np.diagonal(factor[0]).real).sum())
@@ -149,6 +151,8 @@ def _conjugate_gradients(apply, precondition, solution, residual, right, n_inner
             break
         scaled = precondition(residual)
         now = _inner(residual, scaled)
+        if not now > 0:  # nothing is left but rounding errors
+            break
         direction = scaled if direction is None else scaled + (now / before) * direction
         image = apply(direction)
         bend = _inner(direction, image)
