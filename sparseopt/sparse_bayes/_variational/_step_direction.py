@@ -131,18 +131,15 @@ def _column_blocks(jacobians, moments):
     xp = array_namespace(jacobians[0])
     jacobian = xp.concat(jacobians, axis=4)  # (K, N, M, C, P)
     K, N, M, C, P = jacobian.shape
-    images = jacobian * moments.mean[:, None, None, :, None]
-    mixed = mix(moments.symbols, images)
+    mean = moments.mean[:, None, None, :, None]
     weights = variance_weights(moments)[:, :, None, :, None]  # (K, N, 1, C, 1)
-    mixed_pairs = ((images, mixed), (jacobian, weights * jacobian))
-    total = 0
-    for left, right in mixed_pairs:
-        left, right = (
-            xp.reshape(xp.permute_dims(part, (3, 4, 0, 1, 2)), (C, P, K * N * M))
-            for part in (left, right)
-        )
-        product = xp.matmul(conjugate(left), xp.permute_dims(right, (0, 2, 1)))
-        total = total + to_numpy(real_part(product))
+    weighted = conjugate(mean) * mix(moments.symbols, jacobian * mean) + weights * jacobian
+    rows, columns = (
+        xp.reshape(xp.permute_dims(part, (3, 4, 0, 1, 2)), (C, P, K * N * M))
+        for part in (jacobian, weighted)
+    )
+    product = xp.matmul(conjugate(rows), xp.permute_dims(columns, (0, 2, 1)))
+    total = to_numpy(real_part(product))
     return 2 * moments.half * moments.precision * total.astype(float)
 
 
