@@ -30,7 +30,8 @@ class KroneckerPosterior(NamedTuple):
 
     ``mean`` (n_1, ..., n_I[, L]); ``variance`` (n_1, ..., n_I), the diagonal of the covariance
     that all targets share; ``nll``: log det S + tr(Y^H S^-1 Y) / L; ``residual``: squared norm
-    of Y - A mean, over L; ``well_determined``: the sum of 1 - variance / g.
+    of Y - A mean, over L; ``well_determined``: the sum of 1 - variance / g; ``determined``
+    (n_1, ..., n_I): its terms, without cancellation, if the "m" form is asked for them.
     """
 
     mean: Any
@@ -38,9 +39,10 @@ class KroneckerPosterior(NamedTuple):
     nll: float
     residual: float
     well_determined: float
+    determined: Any = None
 
 
-def kronecker_posterior(factors, Y, g, s2, *, form=None):
+def kronecker_posterior(factors, Y, g, s2, *, form=None, determined=False):
     """Return the posterior for the prior variances ``g`` and the noise variance ``s2``.
 
     Parameters
@@ -56,11 +58,16 @@ def kronecker_posterior(factors, Y, g, s2, *, form=None):
     form : {"m", "n"}, optional
         Whose eigendecompositions to use; by default those of the smaller tensors, and "n" when
         in doubt.
+    determined : bool, default=False
+        Whether to return the tensor of that name, for one more product. That needs the "m" form:
+        eigenvectors of size n_d are not accurate where variances are tiny.
 
     Returns
     -------
     posterior : KroneckerPosterior
     """
+    if determined:
+        form = "m"
     if form is None:
         rows = math.prod(factor.shape[0] for factor in factors)
         columns = math.prod(factor.shape[1] for factor in factors)
@@ -69,11 +76,12 @@ def kronecker_posterior(factors, Y, g, s2, *, form=None):
     expand = (
         (lambda tensor: tensor) if Y.ndim == len(factors) else (lambda tensor: tensor[..., None])
     )
-    solve = _by_rows if form == "m" else _by_columns
-    return solve(factors, Y, g, float(s2), n_targets, expand)
+    if form == "m":
+        return _by_rows(factors, Y, g, float(s2), n_targets, expand, determined)
+    return _by_columns(factors, Y, g, float(s2), n_targets, expand)
 
 
-def _by_rows(factors, Y, g, s2, n_targets, expand):
+def _by_rows(factors, Y, g, s2, n_targets, expand, determined):
     xp = array_namespace(Y)
     vectors, values = [], []
     for factor, variances in zip(factors, g, strict=True):
@@ -85,12 +93,19 @@ def _by_rows(factors, Y, g, s2, n_targets, expand):
     total = signal + s2
     rotated = mode_products([adjoint(vector) for vector in vectors], Y)
     whitened = rotated / expand(total)
-    back = [
-        variances[:, None] * xp.matmul(adjoint(factor), vector)
-        for factor, variances, vector in zip(factors, g, vectors, strict=True)
+    forward = [
+        xp.matmul(adjoint(factor), vector) for factor, vector in zip(factors, vectors, strict=True)
     ]
+    back = [variances[:, None] * matrix for variances, matrix in zip(g, forward, strict=True)]
     reduction = mode_products([squared_magnitude(matrix) for matrix in back], 1.0 / total)
     variance = outer_product(g) - reduction
+    terms = None
+    if determined:
+        squares = [
+            variances[:, None] * squared_magnitude(matrix)
+            for variances, matrix in zip(g, forward, strict=True)
+        ]
+        terms = mode_products(squares, 1.0 / total)
     energy = squared_magnitude(rotated) / expand(total)
     return KroneckerPosterior(
         mean=mode_products(back, whitened),
@@ -98,6 +113,7 @@ def _by_rows(factors, Y, g, s2, n_targets, expand):
         nll=float(xp.sum(xp.log(total))) + float(xp.sum(energy)) / n_targets,
         residual=s2 * s2 * float(xp.sum(squared_magnitude(whitened))) / n_targets,
         well_determined=float(xp.sum(signal / total)),
+        determined=terms,
     )
 
 

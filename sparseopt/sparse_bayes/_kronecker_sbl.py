@@ -83,7 +83,7 @@ class KroneckerSBL(KroneckerRegressor):
         Largest number of iterations.
     tol : float, default=1e-4
         The run has converged once an iteration changes the variances by no more than this,
-        relatively.
+        relatively, unless some are only small and should grow: then they do.
 
     Attributes
     ----------
@@ -104,16 +104,18 @@ class KroneckerSBL(KroneckerRegressor):
         S of the measurements: up to a constant, minus twice the log evidence of a target for
         real data, minus the log evidence for complex data.
     certificate_ : float
-        Largest relative slope of ``nll_`` in the logarithms of the remaining variances, 0 at
-        a stationary point: how far ``gammas_`` are from the mean, over the other factors, of
-        second moments over variances.
+        Largest relative slope of ``nll_`` in the remaining variances, 0 at a stationary point: how
+        far ``gammas_`` are from the mean, over the other factors, of second moments over variances,
+        or, since that vanishes with the variances, how much the data that a variance explains
+        exceed, relatively, what they determine of its coefficients.
     converged_ : bool
-        Whether ``tol`` was reached.
+        Whether ``tol`` was reached, and no variance should grow by much.
     n_iter_ : int
-        Number of iterations, those that were undone included.
+        Number of iterations, those that were undone included; never more than ``max_iter``.
     history_ : dict
         Arrays ``iteration``, ``time`` (seconds), ``objective`` (``nll_`` before the iteration),
-        ``certificate`` (relative change of the variances).
+        ``certificate`` (relative change of the variances, or the growth that is missing; infinite
+        where "am" takes over, and for a last iteration that only undoes one).
     n_features_in_ : int
         Number of columns of the dictionary.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -144,8 +146,8 @@ class KroneckerSBL(KroneckerRegressor):
     factor, a matrix whose rows are samples, as elsewhere in scikit-learn; that is sparse Bayesian
     regression without intercept. Only a matrix can be split into folds: rows of a Kronecker product
     are no samples of their own, and weights of rows would break the product. Real, complex and
-    non-NumPy arrays are accepted, float32 is kept except for variances, and the fitted arrays are of
-    the library of ``X``.
+    non-NumPy arrays are accepted, float32 is kept except for variances, and the fitted arrays are
+    of the library of ``X``.
 
     References
     ----------

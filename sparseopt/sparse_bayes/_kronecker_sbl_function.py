@@ -19,7 +19,6 @@ from scipy.optimize import OptimizeResult
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import (
-    Progress,
     Status,
     array_namespace,
     check_at_least_one,
@@ -30,6 +29,7 @@ from sparseopt._core import (
 )
 from sparseopt._core._iteration import HISTORY_FIELDS
 from sparseopt.sparse_bayes._kronecker_dictionary import squared_magnitude
+from sparseopt.sparse_bayes._kronecker_iteration import ROUNDING, Iteration
 from sparseopt.sparse_bayes._kronecker_problem import (
     check_couplings,
     check_measurements,
@@ -45,151 +45,13 @@ from sparseopt.sparse_bayes._kronecker_state import (
     stationarity,
 )
 from sparseopt.sparse_bayes._kronecker_steps import (
-    alternate_once,
-    alternate_to_tolerance,
     like,
-    minimise_over_factors,
     normalise,
-    raise_floor,
-    relative_change,
-    split_by_svd,
 )
-from sparseopt.sparse_bayes._squarem import Squarem
 
 M_STEPS = ("am", "ksbl", "svd", "classic")
 PRUNE_SHARES = {"am": 1e-2, "ksbl": 1e-2, "svd": 1e-3, "classic": 1e-3}
-ROUNDING = 1e-10
-COUPLED_TOL, COUPLED_SWEEPS = 1e-4, 9  # as published; more sweeps do not pay
-SVD_TRIALS = 3  # before "am" takes over
-SVD_ITERATIONS = 50  # the same: "am" is accelerated
 LARGEST_DICTIONARY = 2**28
-LARGEST_LOGARITHM = 80.0  # of an extrapolated variance, for data of unit size
-
-
-class _Iteration:
-    """One EM iteration, the guards around it, and its acceleration."""
-
-    def __init__(self, options, noise_rule, n_factors):
-        self.options, self.noise_rule = options, noise_rule
-        self.squarem = Squarem() if options["acceleration"] == "squarem" else None
-        self.m_step = options["m_step"]
-        if self.m_step == "svd" and n_factors == 1:
-            self.m_step = "am"  # both are the same
-        self.svd_trials = SVD_TRIALS
-        self.safe = None  # (hyperparameters, nll) to fall back on if an extrapolation fails
-        self.svd_start = None  # (moments, hyperparameters, nll) before an SVD step
-
-    def __call__(self, state):
-        """Advance by one iteration, or by two if a rejected one has to be repeated."""
-        posterior, n_iterations = self._expect(state)
-        before = state.full_variances()
-        if state.iteration >= self.options["burn_in"]:
-            posterior = self._prune(state, posterior)
-        if state.emptied is not None:
-            return Progress(self._nll(state, posterior), math.inf, stalled=True)
-        start = state.parameters
-        moments = state.moments(posterior)
-        noise, state.floored = self.noise_rule.update(state, posterior)
-        image = Hyperparameters(self._maximise(state, moments), noise)
-        if self.m_step == "svd" and self.options["svd_fallback"]:
-            self.svd_start = moments, image.noise, start, posterior.nll
-        state.parameters = image
-        certificate = relative_change(state.full_variances(), before)
-        if self.squarem is not None and self.m_step != "svd":
-            self._extrapolate(state, start, image, posterior.nll)
-        state.iteration += n_iterations
-        if self.svd_start is not None and state.iteration >= SVD_ITERATIONS:
-            self.m_step, self.svd_start = "am", None
-        elif self.svd_start is not None and certificate <= self.options["tol"]:
-            # A fixed point of "svd" is no stationary point of the evidence: "am" leads there.
-            self.m_step, self.svd_start = "am", None
-            progress = self(state)
-            return progress._replace(iterations=progress.iterations + n_iterations)
-        return Progress(self._nll(state, posterior), certificate, iterations=n_iterations)
-
-    def _prune(self, state, posterior):
-        """Prune, only where the evidence is known, and return the posterior of what remains."""
-        options = self.options
-        pruned = state.prune(
-            options["prune_tol"], options["prune_floor"], options["prune_guard"], posterior.nll
-        )
-        if not pruned:
-            return posterior
-        if self.squarem is not None:
-            self.squarem.restart()
-        return state.expect()
-
-    def _expect(self, state):
-        """E-step; a failed extrapolation or SVD step is undone, and costs an iteration."""
-        posterior = state.expect()
-        if self.safe is not None:
-            (fallback, bound), self.safe = self.safe, None
-            if not posterior.nll <= bound + ROUNDING * abs(bound):
-                self.squarem.reject()
-                state.parameters = fallback
-                return state.expect(), 2
-            self.squarem.accept()
-        if self.svd_start is not None:
-            (moments, noise, start, bound), self.svd_start = self.svd_start, None
-            if not posterior.nll <= bound + ROUNDING * abs(bound):
-                values = alternate_once(moments, state.variances(start))
-                values = raise_floor(normalise(values), moments)
-                state.parameters = Hyperparameters(values, noise)
-                self.svd_trials -= 1
-                if self.svd_trials == 0:
-                    self.m_step = "am"
-                return state.expect(), 2
-        return posterior, 1
-
-    def _maximise(self, state, moments):
-        options = self.options
-        values = state.parameters.values
-        if state.couplings is not None:
-            return alternate_to_tolerance(
-                moments,
-                values,
-                couplings=state.couplings,
-                heuristic=options["coupling_step"] == "nnls",
-                tol=max(options["inner_tol"], COUPLED_TOL),
-                max_sweeps=min(options["inner_max_iter"], COUPLED_SWEEPS),
-            )
-        if self.m_step == "svd":
-            return split_by_svd(moments)
-        if self.m_step == "ksbl" or len(values) == 1:
-            return raise_floor(normalise(alternate_once(moments, values)), moments)
-        inner = {"tol": options["inner_tol"]}
-        if options["inner_solver"] == "sweep":
-            return alternate_to_tolerance(
-                moments, values, max_sweeps=options["inner_max_iter"], **inner
-            )
-        return minimise_over_factors(moments, values, max_iter=options["inner_max_iter"], **inner)
-
-    def _extrapolate(self, state, start, image, nll):
-        point = self.squarem.push(_logarithms(start), _logarithms(image))
-        if point is None:
-            return
-        ends = np.cumsum([len(value) for value in image.values])
-        *logs, noise = np.split(point, ends)
-        scale = sum(float(log.max()) for log in logs)
-        if max(scale, float(noise[0])) > LARGEST_LOGARITHM:
-            self.squarem.reject()
-            return
-        values = [np.exp(np.clip(log - log.max(), -200, 0)) for log in logs]
-        values[-1] *= math.exp(scale)
-        values = raise_floor(normalise(values, state.structure), state.Y)
-        noise = math.exp(float(noise[0])) if self.noise_rule.floor is not None else image.noise
-        noise = max(noise, self.noise_rule.floor or 0.0)
-        self.safe = image, nll
-        state.parameters = Hyperparameters(values, noise)
-
-    def _nll(self, state, posterior):
-        return posterior.nll + 2 * state.n_rows * state.scales.log_target
-
-
-def _logarithms(parameters):
-    tiny = np.finfo(float).tiny
-    values = [np.log(np.maximum(value, tiny)) for value in parameters.values]
-    return np.concatenate([*values, [math.log(parameters.noise)]])
 
 
 def kronecker_sbl(
@@ -246,6 +108,7 @@ def kronecker_sbl(
         inner_solver=inner_solver,
         inner_tol=check_nonnegative(inner_tol, "inner_tol"),
         inner_max_iter=check_at_least_one(inner_max_iter, "inner_max_iter"),
+        max_iter=check_at_least_one(max_iter, "max_iter"),
     )
     couplings = check_couplings(pattern_coupling, shape)
     if couplings is not None and m_step != "am":
@@ -276,10 +139,11 @@ def kronecker_sbl(
     state.drop(columns)
     with short_products(math.prod(shape)):
         state.expect()
+        step = Iteration(options, noise_rule, len(factors))
         result = iterate(
-            _Iteration(options, noise_rule, len(factors)),
+            step,
             state,
-            max_iter=check_at_least_one(max_iter, "max_iter"),
+            max_iter=options["max_iter"],
             tol=options["tol"],
             method="Kronecker sparse Bayesian learning",
             callback=callback,
@@ -287,6 +151,7 @@ def kronecker_sbl(
             descends=True,
             warn=False,
         )
+        step.settle(state)
     return _finish(state, result, shape, tol, warn)
 
 
@@ -378,12 +243,14 @@ def _initial_variance(factors, Y, initial_variance, scales):
         raise ValueError("initial_variance must be > 0, got 0.")
     if power == 0:
         return 0.0
-    largest = float(xp.finfo(Y.dtype).smallest_normal) ** -0.25
+    limits = xp.finfo(Y.dtype)
+    # Squares must not vanish; the noise must not be rounding error of the covariance.
+    least, largest = float(limits.smallest_normal) ** 0.25, float(limits.eps) ** (-2 / 3)
     exponent = math.log2(given) - 2 * scales.exponent
-    if abs(exponent) > math.log2(largest):
+    if not math.log2(least) <= exponent <= math.log2(largest):
         raise ValueError(
-            f"initial_variance must be within a factor of {largest:.1g} of the mean square of y "
-            f"over that of the factors' columns in this precision, got {given!r}."
+            f"initial_variance must be between {least:.1g} and {largest:.1g} times the mean square "
+            f"of y over that of the factors' columns in this precision, got {given!r}."
         )
     return math.ldexp(given, -2 * scales.exponent)
 

@@ -122,23 +122,28 @@ class KroneckerState:
             full.append(vector)
         return full
 
+    def posterior(self, **options):
+        """Return the posterior for the current hyperparameters."""
+        return self._posterior(self.factors, self.variances(), **options)
+
     def expect(self):
         """Return the posterior for the current hyperparameters; stores the estimate in ``x``."""
-        posterior = self._posterior(self.factors, self.variances())
+        posterior = self.posterior()
         self.x = KroneckerEstimate(posterior.mean, list(self.kept), self.shape, self.scales)
         return posterior
 
-    def _posterior(self, factors, variances):
+    def _posterior(self, factors, variances, **options):
         g = [like(variance, self.all_factors[0], real=True) for variance in variances]
-        return kronecker_posterior(factors, self.Y, g, self.parameters.noise)
+        return kronecker_posterior(factors, self.Y, g, self.parameters.noise, **options)
 
     def moments(self, posterior):
         """Return the second moments of the coefficients, averaged over targets."""
-        xp = array_namespace(posterior.variance)
-        squares = squared_magnitude(posterior.mean)
-        if squares.ndim > len(self.factors):
-            squares = xp.mean(squares, axis=-1)
-        return posterior.variance + squares
+        return posterior.variance + _mean_squares(posterior, len(self.factors))
+
+    def set_values(self, values):
+        """Replace what the variances follow from."""
+        values = normalise(values, self.structure)
+        self.parameters = self.parameters._replace(values=values)
 
     def drop(self, keep):
         """Keep, for each factor, the columns where ``keep`` is True."""
@@ -206,8 +211,7 @@ class KroneckerState:
 
     def _install(self, kept, factors, couplings, columns, values):
         self.kept, self.factors, self.couplings, self.columns = kept, factors, couplings, columns
-        values = normalise(values, self.structure)
-        self.parameters = self.parameters._replace(values=values)
+        self.set_values(values)
 
 
 class NoiseRule(NamedTuple):
@@ -224,22 +228,77 @@ class NoiseRule(NamedTuple):
         return max(noise, self.floor), noise < self.floor
 
 
+class Balance(NamedTuple):
+    """The two parts of the slope of nll in each variance, or in what coupling turns into it.
+
+    With z = A_j^H S^-1 A_j and q = A_j^H S^-1 Y for column j of the dictionary, the derivative of
+    nll in ``g_d[i]`` is the sum, over the columns j of index i, of ``(z_j - |q_j|^2 / L)`` times
+    the variances of the other factors. ``determined`` and ``explained`` are the two parts, times
+    ``g_d[i]`` and divided by the number of these columns.
+    """
+
+    determined: list
+    explained: list
+
+    def growth(self):
+        """Return what explained exceeds determined by, relatively; however small the variance."""
+        tiny = np.finfo(float).tiny
+        pairs = zip(self.explained, self.determined, strict=True)
+        return [np.maximum(p / np.maximum(w, tiny) - 1.0, 0.0) for p, w in pairs]
+
+    def total_growth(self):
+        """Return the same for the scale of all variances."""
+        return max(float(self.explained[-1].sum() / self.determined[-1].sum()) - 1.0, 0.0)
+
+    def largest_growth(self):
+        """Return the largest growth of any of them, or of all together."""
+        return max(self.total_growth(), *(float(values.max()) for values in self.growth()))
+
+
+def balance(state):
+    """Return the parts of the slopes of nll, accurate where variances are tiny."""
+    variances = state.variances()
+    posterior = state.posterior(determined=True)
+    squares = _mean_squares(posterior, len(variances))
+    determined, explained = [], []
+    for d, variance in enumerate(variances):
+        others = [None if e == d else np.ones(len(v)) for e, v in enumerate(variances)]
+        inverses = [None if e == d else 1.0 / v for e, v in enumerate(variances)]
+        means = contract(posterior.determined, others), contract(squares, inverses) / variance
+        for target, part in zip((determined, explained), means, strict=True):
+            share = part / math.prod(len(v) for v in others if v is not None)
+            target.append(_by_coupling(state, d, share, variance))
+    return Balance(determined, explained)
+
+
 def stationarity(state, posterior):
     """Return the largest relative slope of nll in the variances: 0 at a stationary point.
 
-    For factor d and column i it is the mean, over the columns of the other factors, of
+    For factor d and column i the slope is the mean, over the columns of the other factors, of
     1 - Lambda / g: n_d / N times the derivative of nll in ``log g_d[i]``. For a coupled factor
-    ``g_d = C_d v_d`` the derivatives are those in ``log v_d[j]``.
+    ``g_d = C_d v_d`` the derivatives are those in ``log v_d[j]``. They vanish with the variances,
+    so that what these should grow by counts as well.
     """
     variances = state.variances()
     moments = state.moments(posterior)
-    size = np.prod([len(variance) for variance in variances])
-    worst = 0.0
+    size = math.prod(len(variance) for variance in variances)
+    worst = balance(state).largest_growth()
     for d, variance in enumerate(variances):
         inverses = [None if e == d else 1.0 / v for e, v in enumerate(variances)]
         slopes = 1.0 - contract(moments, inverses) / variance * len(variance) / size
-        if state.structure is not None and state.structure[d] is not None:
-            shares = state.structure[d] * state.parameters.values[d] / variance[:, None]
-            slopes = shares.T @ slopes
-        worst = max(worst, float(np.abs(slopes).max()))
+        worst = max(worst, float(np.abs(_by_coupling(state, d, slopes, variance)).max()))
     return worst
+
+
+def _by_coupling(state, d, slopes, variance):
+    """Turn slopes in the logarithms of a factor's variances into those of its values."""
+    if state.structure is None or state.structure[d] is None:
+        return slopes
+    return (state.structure[d] * state.parameters.values[d] / variance[:, None]).T @ slopes
+
+
+def _mean_squares(posterior, n_factors):
+    """Return ``|mean|^2``, averaged over targets."""
+    xp = array_namespace(posterior.mean)
+    squares = squared_magnitude(posterior.mean)
+    return xp.mean(squares, axis=-1) if squares.ndim > n_factors else squares

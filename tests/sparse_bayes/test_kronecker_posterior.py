@@ -65,13 +65,29 @@ def test_equals_the_dense_formula(rows, columns, complex_valued, n_targets, form
 @pytest.mark.parametrize("form", ["m", "n"])
 def test_array_api(complex_valued, form):
     factors, Y, g = make_problem((3, 4, 2), (4, 3, 2), complex_valued=complex_valued, n_targets=2)
-    expected = kronecker_posterior(factors, Y, g, 0.3, form=form)
+    options = {"form": form, "determined": form == "m"}
+    expected = kronecker_posterior(factors, Y, g, 0.3, **options)
     strict = array_api_strict.asarray
     posterior = kronecker_posterior(
-        [strict(A) for A in factors], strict(Y), [strict(v) for v in g], 0.3, form=form
+        [strict(A) for A in factors], strict(Y), [strict(v) for v in g], 0.3, **options
     )
     for actual, value in zip(posterior, expected, strict=True):
-        np.testing.assert_allclose(np.asarray(actual), value, rtol=1e-12)
+        if value is not None:
+            np.testing.assert_allclose(np.asarray(actual), value, rtol=1e-12)
+    assert (posterior.determined is None) == (form == "n")
+
+
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_what_the_data_determine_of_tiny_variances(complex_valued):
+    factors, Y, g = make_problem((3, 4), (4, 3), complex_valued=complex_valued)
+    g[0][1] *= 1e-30
+    A = np.kron(*factors)
+    full = np.kron(*g)
+    S = 0.3 * np.eye(12) + (A * full) @ A.conj().T
+    expected = full * np.einsum("ij,ij->j", A.conj(), np.linalg.solve(S, A)).real
+    posterior = kronecker_posterior(factors, Y, g, 0.3, determined=True)
+    np.testing.assert_allclose(posterior.determined.ravel(), expected, rtol=1e-9)
+    assert posterior.well_determined == pytest.approx(expected.sum())
 
 
 @pytest.mark.parametrize("form", ["m", "n", None])

@@ -128,8 +128,8 @@ def test_largest_and_smallest_numbers_of_a_precision():
     np.testing.assert_allclose(model.coef_ * 5.0, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("variance", [1e-300, 1e300])
+@pytest.mark.parametrize("variance", [1e-300, 1e-100, 1e20, 1e300])
 def test_initial_variances_out_of_range_are_refused(variance):
     factors, y, _ = make_problem()
-    with pytest.raises(ValueError, match="initial_variance must be within a factor of"):
+    with pytest.raises(ValueError, match="initial_variance must be between"):
         kronecker_sbl(factors, y, initial_variance=variance)
