@@ -63,10 +63,11 @@ class KroneckerSBL(KroneckerRegressor):
     prune_floor : float or sequence of float, default=0.0
         The same for the share of the Euclidean norm of the factor's variances.
     prune_guard : float, default=0.01
-        Pruning must not raise the negative log evidence by more than this share of its
-        size or of the number of observations, whichever is larger; None switches the guard off.
+        In one iteration, pruning must not raise the negative log evidence by more than this share
+        of its size or of the number of observations, whichever is larger. Where all small columns
+        would, those go that cost less in all. None switches the guard off.
     burn_in : int, default=10
-        Number of iterations before the first pruning.
+        Number of iterations before the first pruning; a run that converges earlier prunes nothing.
     acceleration : {"squarem"}, default="squarem"
         Squared extrapolation of the iterations, which is undone where it decreases the
         evidence; None switches it off. It waits until "svd" is done.

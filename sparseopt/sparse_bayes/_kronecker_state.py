@@ -10,6 +10,8 @@ from sparseopt.sparse_bayes._kronecker_dictionary import squared_magnitude
 from sparseopt.sparse_bayes._kronecker_posterior import kronecker_posterior
 from sparseopt.sparse_bayes._kronecker_steps import contract, couple, like, normalise
 
+REFUSAL = 10  # iterations before dropping a column is tried again
+
 
 class Hyperparameters(NamedTuple):
     """``values``: one array a factor, its variances or what its coupling turns into them."""
@@ -90,6 +92,7 @@ class KroneckerState:
         self.parameters = parameters
         self.iteration = 0
         self.emptied: int | None = None
+        self._refused: dict = {}  # (factor, column): when dropping it cost too much
         self.floored = False
         self.x: Any = None
 
@@ -152,6 +155,9 @@ class KroneckerState:
     def prune(self, shares, floors, guard, nll):
         """Drop columns of small variance, unless that empties a factor or costs evidence.
 
+        Where dropping all of them costs too much, it is tried for one factor at a time, then for
+        half of its columns, and so on: what costs little goes, whatever the others do.
+
         Parameters
         ----------
         shares : list of float
@@ -169,23 +175,59 @@ class KroneckerState:
         bool
             Whether columns were dropped. ``emptied`` is set if a factor would have lost all.
         """
+        keep = self._large(shares, floors)
+        if self.emptied is not None or all(mask.all() for mask in keep):
+            return False
+        if guard is not None:
+            keep = self._affordable(keep, nll + guard * max(abs(nll), self.n_rows))
+        if all(mask.all() for mask in keep):
+            return False
+        self.drop(keep)
+        return True
+
+    def _large(self, shares, floors):
+        """Return which columns are large, or were refused lately; ``emptied`` is set if none is."""
         keep = []
         for number, variance in enumerate(self.variances()):
             bound = max(shares[number] * variance.max(), floors[number] * np.linalg.norm(variance))
             keep.append(variance >= bound)
             if not keep[-1].any():
                 self.emptied = number
-                return False
-        if all(mask.all() for mask in keep):
-            return False
-        reduced = self._reduced(keep)
-        if guard is not None:
-            structure = None if self.heuristic else reduced[2]
-            after = self._posterior(reduced[1], couple(reduced[4], structure)).nll
-            if after - nll > guard * max(abs(nll), self.n_rows):
-                return False
-        self._install(*reduced)
-        return True
+            for position, column in enumerate(self.kept[number]):
+                refused = self._refused.get((number, int(column)), -math.inf)
+                keep[-1][position] |= self.iteration < refused + REFUSAL
+        return keep
+
+    def _affordable(self, keep, limit):
+        """Return ``keep``, or what of it can be dropped before nll exceeds ``limit``."""
+        if self._nll_without(keep) <= limit:
+            return keep
+        allowed = [np.ones_like(mask) for mask in keep]
+        for number, variance in enumerate(self.variances()):
+            columns = np.flatnonzero(~keep[number])
+            if len(columns) > 0:
+                columns = columns[np.argsort(variance[columns])]
+                allowed = self._drop_affordable(allowed, number, columns, limit)
+        return allowed
+
+    def _drop_affordable(self, keep, number, columns, limit):
+        """Drop columns of a factor from ``keep`` by halves, the small ones first, down to one."""
+        trial = list(keep)
+        trial[number] = keep[number].copy()
+        trial[number][columns] = False
+        if self._nll_without(trial) <= limit:
+            return trial
+        if len(columns) == 1:
+            self._refused[number, int(self.kept[number][columns[0]])] = self.iteration
+            return keep
+        for half in np.array_split(columns, 2):
+            keep = self._drop_affordable(keep, number, half, limit)
+        return keep
+
+    def _nll_without(self, keep):
+        _, factors, couplings, _, values = self._reduced(keep)
+        structure = None if self.heuristic else couplings
+        return self._posterior(factors, couple(values, structure)).nll
 
     def _reduced(self, keep):
         kept = [indices[mask] for indices, mask in zip(self.kept, keep, strict=True)]

@@ -262,6 +262,40 @@ def test_guard_keeps_what_the_data_need():
     assert nmse(guarded.coef, x) < 0.01 < nmse(bare.coef, x)
 
 
+@pytest.mark.parametrize("complex_valued", [False, True])
+@pytest.mark.parametrize("m_step", ["am", "svd", "ksbl", "classic"])
+def test_guard_lets_other_columns_go(m_step, complex_valued):
+    factors, _, _, _ = make_problem(complex_valued=complex_valued)
+    # The variances of the second rows are below a tenth of the first: they must stay.
+    x = np.zeros((8, 9, 7))
+    x[np.ix_([1, 6], [2, 3], [0, 5])] = np.outer([5.0, 0.8], np.outer([2, -1.5], [3, 0.6])).reshape(
+        2, 2, 2
+    )
+    rng = np.random.default_rng(5)
+    y = KroneckerDictionary(factors).apply(x.astype(factors[0].dtype))
+    y = y + 0.02 * rng.standard_normal(y.shape)
+    settings = {"prune_tol": 0.1, "noise_variance": 4e-4, "burn_in": 5}
+    result = kronecker_sbl(factors, y, m_step=m_step, **settings)
+    if m_step == "classic":
+        # Variances of single coefficients spread more than a hundredfold.
+        assert np.all(result.supports[0][x != 0])
+        assert result.supports[0].sum() <= 12
+    else:
+        assert found(result) == [[1, 6], [2, 3], [0, 5]]
+    assert nmse(result.coef, x) < 1e-4
+
+
+def test_what_pruning_costs_in_all_is_limited():
+    factors, y, _, _ = make_problem(noise=0.2, seed=3)
+    for prune_tol in (0.05, 0.3, 0.9):
+        free = kronecker_sbl(factors, y, m_step="am", prune_tol=0.0, noise_variance=0.5)
+        result = kronecker_sbl(factors, y, m_step="am", prune_tol=prune_tol, noise_variance=0.5)
+        objective = result.history["objective"]
+        assert np.all(np.diff(objective) <= 0.01 * np.abs(objective[:-1]))
+        assert result.success
+        assert result.fun <= free.fun + 0.05 * abs(free.fun)
+
+
 def test_noise_floor_is_reported():
     X = np.random.default_rng(0).standard_normal((10, 40))
     y = X[:, :2] @ [2.0, -1.0]
