@@ -6,6 +6,7 @@ from sparseopt.sparse_bayes._kronecker_sbl import KroneckerSBL
 from sparseopt.sparse_bayes._metrics import nmse, support_recovery_rate
 from sparseopt.sparse_bayes._sparse_bayes_function import sparse_bayes
 from sparseopt.sparse_bayes._sparse_bayes_regressor import SparseBayesRegressor
+from sparseopt.sparse_bayes._variational._bilinear_subspace_vbi import BilinearSubspaceVBI
 from sparseopt.sparse_bayes._variational._dictionary import FactoredDictionary
 from sparseopt.sparse_bayes._variational._gradient_check import check_dictionary_gradient
 from sparseopt.sparse_bayes._variational._structured_support import (
@@ -16,6 +17,7 @@ from sparseopt.sparse_bayes._variational._subspace_vbi import SubspaceVBIRegress
 from sparseopt.sparse_bayes._variational._support_priors import IndependentSupport, JointSupport
 
 __all__ = [
+    "BilinearSubspaceVBI",
     "FactoredDictionary",
     "GridMRFSupport",
     "IndependentSupport",

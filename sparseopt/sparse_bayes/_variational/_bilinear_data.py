@@ -6,8 +6,10 @@ import array_api_compat
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from sparseopt._core import array_namespace, is_numpy, to_numpy
+from sparseopt._core import array_namespace, is_numpy
 from sparseopt.sparse_bayes._variational._bilinear_state import Observations
+from sparseopt.sparse_bayes._variational._dictionary import DenseDictionary
+from sparseopt.sparse_bayes._variational._parametric import ParametricDictionary
 
 AXES = "(n_blocks, n_snapshots, n_entries)"
 
@@ -57,7 +59,7 @@ def _check_entries(estimator, n_entries, reset):
         )
 
 
-def check_symbols(pilots, pilot_mask, shape, dtype):
+def check_symbols(pilots, pilot_mask, shape):
     """Return known symbols (K, N, L), zero elsewhere, and where they are.
 
     Parameters
@@ -68,8 +70,6 @@ def check_symbols(pilots, pilot_mask, shape, dtype):
         Which are known; those that are not NaN by default.
     shape : tuple
         (K, N, L).
-    dtype : dtype
-        That of the observations.
     """
     if pilots is None:
         if pilot_mask is not None:
@@ -81,11 +81,8 @@ def check_symbols(pilots, pilot_mask, shape, dtype):
             )
         known = np.zeros(shape, bool)
         known[0, 0, 0] = True
-        return known.astype(dtype), known
-    pilots = np.asarray(pilots)
-    if pilots.dtype.kind == "c" and np.dtype(dtype).kind != "c":
-        raise ValueError("pilots are complex, but the observations are real: pass complex ones.")
-    pilots = _broadcast(pilots.astype(np.result_type(dtype, np.float64)), shape, "pilots")
+        return known.astype(float), known
+    pilots = _broadcast(_as_numbers(pilots, "pilots"), shape, "pilots")
     if pilot_mask is None:
         known = ~np.isnan(pilots)
     else:
@@ -95,7 +92,7 @@ def check_symbols(pilots, pilot_mask, shape, dtype):
         known = _broadcast(known, shape, "pilot_mask")
     if not np.all(np.isfinite(pilots[known])):
         raise ValueError("known pilots must be finite, got NaN or infinite ones.")
-    pilots = np.where(known, pilots, 0)
+    pilots = _without_phase(np.where(known, pilots, 0))
     for group in range(shape[0]):
         if not np.any(pilots[group]):
             raise ValueError(
@@ -115,18 +112,28 @@ def _broadcast(array, shape, name):
         ) from None
 
 
-def check_constellation(values, dtype):
+def _as_numbers(values, name):
+    values = np.asarray(values)
+    if values.dtype.kind not in "biufc":
+        raise ValueError(f"{name} must hold numbers, got dtype {values.dtype}.")
+    return values.astype(np.result_type(values.dtype, np.float64))
+
+
+def _without_phase(values):
+    """Return the real part if that is all there is."""
+    return values if np.iscomplexobj(values) and values.imag.any() else values.real
+
+
+def check_constellation(values):
     """Return the values that symbols can take, or None."""
     if values is None:
         return None
-    values = np.asarray(values)
-    if values.ndim != 1 or len(np.unique(values)) < 2 or values.dtype.kind not in "biufc":
+    values = _as_numbers(values, "constellation")
+    if values.ndim != 1 or len(np.unique(values)) < 2:
         raise ValueError(f"constellation must hold two different numbers or more, got {values!r}.")
     if not np.all(np.isfinite(values)):
         raise ValueError("constellation must be finite.")
-    if values.dtype.kind == "c" and np.dtype(dtype).kind != "c":
-        raise ValueError("constellation is complex, but the observations are real.")
-    return values.astype(np.result_type(dtype, np.float64))
+    return _without_phase(values)
 
 
 def symbol_power(pilots, known, constellation):
@@ -181,9 +188,27 @@ def parameter_prior(params, std, trust):
     return prior, radii
 
 
-def host_dtype(array):
-    """Return the NumPy dtype of an array of any library."""
-    return to_numpy(array[:0]).dtype
+def as_modelled(Y, *others):
+    """Return observations as the model sees them: complex data only if anything has a phase.
+
+    Parameters
+    ----------
+    Y : array
+        Observations.
+    *others : arrays, or None
+        A part of the dictionary, the known symbols and the constellation.
+    """
+    xp = array_namespace(Y)
+    complex_model = any(
+        other is not None and array_namespace(other).isdtype(other.dtype, "complex floating")
+        for other in others
+    )
+    is_complex = xp.isdtype(Y.dtype, "complex floating")
+    if is_complex and not complex_model and not bool(xp.any(xp.imag(Y) != 0)):
+        return xp.real(Y)
+    if complex_model and not is_complex:
+        return xp.astype(Y, xp.result_type(Y.dtype, xp.complex64))
+    return Y
 
 
 def as_parametric(dictionary, params, Y):
@@ -200,7 +225,8 @@ def as_parametric(dictionary, params, Y):
     """
     xp = array_namespace(Y)
     if dictionary is None:
-        dictionary = xp.eye(Y.shape[2], dtype=Y.dtype, device=Y.device)
+        real = xp.abs(Y[:0, ...]).dtype
+        dictionary = xp.eye(Y.shape[2], dtype=real, device=Y.device)
     if callable(dictionary):
         params = {name: np.array(value, dtype=float) for name, value in (params or {}).items()}
     elif params:
@@ -210,7 +236,24 @@ def as_parametric(dictionary, params, Y):
         if not hasattr(dictionary, "forward"):
             dictionary = _constant(dictionary, Y)
         dictionary = FixedDictionary(dictionary)
-    return ParametricDictionary(dictionary, params, (Y.shape[0], Y.shape[2])), params
+    return ParametricDictionary(dictionary, params, (Y.shape[0], Y.shape[2]), like=Y), params
+
+
+def _constant(values, Y):
+    """Return an array (K, N, M, Q) or (M, Q) as a dictionary, on the device of Y."""
+    xp = array_namespace(Y)
+    if not array_api_compat.is_array_api_obj(values):
+        values = np.asarray(values)
+    if values.ndim not in (2, 4):
+        raise ValueError(
+            "a dictionary must be an array of shape (n_groups, n_blocks, n_entries, n_columns) or "
+            f"(n_entries, n_columns), got shape {tuple(values.shape)}."
+        )
+    if is_numpy(array_namespace(values)):
+        values = xp.asarray(np.asarray(values), device=Y.device)
+    if not xp.isdtype(values.dtype, ("real floating", "complex floating")):
+        values = xp.astype(values, xp.float64)
+    return DenseDictionary(values[None, None, ...] if values.ndim == 2 else values)
 
 
 class FixedDictionary:
@@ -221,4 +264,11 @@ class FixedDictionary:
         self.kinds: dict = {}
 
     def __call__(self, params, columns=None):
+        """Return the dictionary, or some of its columns."""
         return self.value if columns is None else self.value.columns(columns)
+
+    def cast(self, dtype):
+        """Hold entries in the dtype of the observations, so that no product has to cast them."""
+        if isinstance(self.value, DenseDictionary):
+            xp = array_namespace(self.value.values)
+            self.value = DenseDictionary(xp.astype(self.value.values, dtype, copy=False))

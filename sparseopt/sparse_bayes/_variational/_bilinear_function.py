@@ -12,16 +12,27 @@ leads past poor optima is ours: normal symbols before discrete ones, a cap on th
 at first, and several starts.
 """
 
+import math
+
 import numpy as np
 
 from sparseopt._core import array_namespace, iterate, short_products
 from sparseopt.sparse_bayes._variational._bilinear_state import BilinearModel, BilinearState
 from sparseopt.sparse_bayes._variational._design import BilinearDesign
-from sparseopt.sparse_bayes._variational._starts import STARTS, expected_power, scaled_prior
-from sparseopt.sparse_bayes._variational._state import Settings
+from sparseopt.sparse_bayes._variational._linear_state import Race
+from sparseopt.sparse_bayes._variational._screening import screen_columns
+from sparseopt.sparse_bayes._variational._starts import (
+    expected_power,
+    matched_start,
+    scaled_prior,
+    shrinking_start,
+)
+from sparseopt.sparse_bayes._variational._state import Settings, Start, VariationalState
+from sparseopt.sparse_bayes._variational._support_priors import IndependentSupport
 from sparseopt.sparse_bayes._variational._symbols import Decoder, initial_symbols
 
 TRIAL_ITERATIONS = 30
+JITTER = 0.4  # of the standard deviations of parameters, for other starts
 VAGUE = 1e-6  # shape of the noise's prior, and its rate over the power of the data
 
 
@@ -44,6 +55,7 @@ def bilinear_subspace_vbi(
     schedule,
     screening=None,
     n_init=1,
+    rng=None,
     max_iter=100,
     tol=1e-5,
     callback=None,
@@ -78,6 +90,8 @@ def bilinear_subspace_vbi(
         from.
     n_init : int
         Number of starts.
+    rng : RandomState
+        Random numbers, for other starts than the first.
     max_iter, tol, callback, warn
         As for :func:`sparseopt._core.iterate`.
 
@@ -104,25 +118,27 @@ def bilinear_subspace_vbi(
         noise_variance=None if noise_variance is None else noise_variance / unit**2,
     )
     model = BilinearModel(parametric, observations, settings, refinement, schedule)
-    starts = [make(design, probability, power) for make in list(STARTS.values())[:n_init]]
-    states = [
-        BilinearState(_first_design(dictionary, observations), model, params, support, start)
-        for start in starts
-    ]
-    with short_products(dictionary.shape[2] * dictionary.shape[3]):
-        state = _best_trial(states)
+    states = []
+    for start_params, make_start in draw_starts(params, refinement.prior, n_init, rng):
+        design = _first_design(parametric.values(start_params), observations)
+        start = make_start(design, probability, power)
+        if screening is not None:
+            start = _coarse_start(design, observations, settings, start, screening)
+        states.append(BilinearState(design, model, start_params, support, start))
+    race = Race(states, TRIAL_ITERATIONS, tol)
+    with short_products(math.prod(dictionary.shape[2:])):
         result = iterate(
-            state.step,
-            state,
+            race.step,
+            race,
             max_iter=max_iter,
             tol=tol,
             method="Bilinear variational Bayes",
             certificate_name="relative change of the response",
             callback=callback,
             descends=True,
-            warn=False,
+            warn=warn,
         )
-    return _finish(result, state, unit)
+    return _finish(result, race.leader, unit)
 
 
 def _first_design(dictionary, observations):
@@ -130,26 +146,75 @@ def _first_design(dictionary, observations):
     return BilinearDesign(dictionary, observations.Y, symbols)
 
 
-def _best_trial(states):
-    """Return the state whose bound is highest after some iterations."""
-    if len(states) == 1:
-        return states[0]
-    for state in states:
-        for _ in range(TRIAL_ITERATIONS):
-            state.step()
-    return max(states, key=lambda state: state.elbo())
+def _coarse_start(design, observations, settings, start, share):
+    """Return the start that the known symbols give, of the columns near the signals' space.
+
+    The other columns keep their start, so that the whole fit can still find them.
+    """
+    kept = screen_columns(observations.Y, design.dictionary, share=share).columns
+    seen = observations.known.all(axis=0)
+    if not seen.any():
+        raise ValueError("screening needs snapshots in which the symbols of all groups are known.")
+    xp = array_namespace(observations.Y)
+    mask = xp.asarray(seen[:, :, None], device=observations.Y.device)
+    Y = xp.where(mask, observations.Y, xp.zeros_like(observations.Y))
+    symbols = initial_symbols(
+        np.where(seen, observations.pilots, 0), np.ones_like(observations.known)
+    )
+    coarse = BilinearDesign(design.dictionary.take(kept), Y, symbols)
+    coarse.n_observations = int(seen.sum()) * Y.shape[2]
+    support = IndependentSupport(start.proba[:, kept], learn=False)
+    state = VariationalState(
+        coarse, support, settings, Start(start.rho[:, kept], start.proba[:, kept])
+    )
+    for _ in range(TRIAL_ITERATIONS):
+        state.step()
+    rho, proba = start.rho.copy(), np.array(start.proba)
+    rho[:, kept], proba[:, kept] = state.rho, state.proba
+    return Start(rho, proba)
+
+
+def draw_starts(params, prior, n_init, rng):
+    """Yield parameters to start from, and what makes starts of the rest.
+
+    The first parameters are those given; the others are near, since a regular grid is a poor
+    start. Where no parameter has a prior, the coefficients start otherwise.
+
+    Parameters
+    ----------
+    params : dict of str to ndarray
+        Parameters.
+    prior : dict of str to tuple of (mean, std)
+        Their normal priors.
+    n_init : int
+        Number of starts; at most 2 without priors.
+    rng : RandomState
+        Random numbers.
+    """
+    yield params, shrinking_start
+    if not prior:
+        if n_init > 1:
+            yield params, matched_start
+        return
+    for _ in range(n_init - 1):
+        drawn = dict(params)
+        for name, (mean, std) in prior.items():
+            spread = np.where(np.isfinite(std), JITTER * std, 0)
+            drawn[name] = params[name] + spread * rng.standard_normal(np.shape(mean))
+        yield drawn, shrinking_start
 
 
 def _scaled(observations):
     """Divide the observations by a power of two near their root mean square; return it, too."""
     xp = array_namespace(observations.Y)
     largest = float(xp.max(xp.abs(observations.Y)))
-    unit = 2.0 ** np.frexp(largest)[1] if largest > 0 else 1.0
+    unit = 2.0 ** math.frexp(largest)[1] if largest > 0 else 1.0
     return observations._replace(Y=observations.Y / unit), unit
 
 
 def _finish(result, state, unit):
     """Return the result in the units of the data."""
+    half = state.design.half
     xp = array_namespace(state.mean)
     result.update(
         x=state.mean * unit,
@@ -162,7 +227,7 @@ def _finish(result, state, unit):
         noise_variance=unit**2 / state.noise.mean,
         response=xp.permute_dims(state.design.images, (1, 0, 2)) * unit,
         decoder=_decoder(state, unit),
-        elbo=-result.history["objective"],
+        elbo=-result.history["objective"] - state.design.n_observations * 2 * half * np.log(unit),
     )
     return result
 
@@ -174,4 +239,5 @@ def _decoder(state, unit):
         (design.products + design.spread) * unit**2,
         state.noise.mean / unit**2,
         state.observations.constellation if state.is_discrete else None,
+        design.half,
     )

@@ -7,6 +7,7 @@ import numpy as np
 from sparseopt._core import array_namespace
 from sparseopt.sparse_bayes._variational._arrays import squared_sum
 from sparseopt.sparse_bayes._variational._dictionary_step import LocalMoments, refine_parameters
+from sparseopt.sparse_bayes._variational._merging import merge_columns
 from sparseopt.sparse_bayes._variational._precisions import NoisePosterior
 from sparseopt.sparse_bayes._variational._state import VariationalState
 from sparseopt.sparse_bayes._variational._symbols import (
@@ -86,7 +87,7 @@ class BilinearState(VariationalState):
         super().__init__(design, support, model.settings, start)
         self.parametric, self.observations = model.parametric, model.observations
         self.refinement, self.schedule = model.refinement, model.schedule
-        self.params = params
+        self.params = self.first_params = params
         self.is_discrete = False
         self.response: Any = None
 
@@ -173,9 +174,34 @@ class BilinearState(VariationalState):
             n_steps=refinement.n_steps,
         )
         if refined.accepted:
-            self.params = refined.params
+            merged = self._merge(columns, refined)
             self.design.replace_dictionary(self.parametric.values(self.params))
-            self.design.take(self.posterior)
+            if merged:
+                self.update_coefficients()
+            else:
+                self.design.take(self.posterior)
+
+    def _merge(self, columns, refined):
+        """Take refined parameters, of columns that have met only once; tell if any have."""
+        self.params = refined.params
+        if self.refinement.merge_coherence is None:
+            return False
+        prior = self.settings.prior
+        merged = merge_columns(
+            refined.values,
+            columns,
+            self.mean,
+            self.rho,
+            self.proba,
+            self.params,
+            self.first_params,
+            self.parametric.kinds,
+            coherence=self.refinement.merge_coherence,
+            idle_precision=prior.shape_off / prior.rate_off,
+        )
+        self.mean, self.rho, self.proba = merged.mean, merged.rho, merged.proba
+        self.params = merged.params
+        return len(merged.pairs) > 0
 
     def local_moments(self, columns):
         """Return what the step of the parameters needs to know of some columns."""

@@ -3,18 +3,20 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sparseopt._core import ComplexSupportMixin, FitReporter, array_namespace, fitting
+from sparseopt._core import ComplexSupportMixin, FitReporter, array_namespace, fitting, to_numpy
 from sparseopt.sparse_bayes._variational._bilinear_data import (
+    FixedDictionary,
+    as_modelled,
     as_parametric,
     check_array,
     check_constellation,
     check_symbols,
-    host_dtype,
     make_observations,
     parameter_prior,
 )
@@ -23,11 +25,15 @@ from sparseopt.sparse_bayes._variational._bilinear_state import Refinement, Sche
 from sparseopt.sparse_bayes._variational._support_priors import JointSupport
 
 TEMPERED = 30  # iterations with a capped precision of the noise
-UNSETTLED = 0.75  # share of the iterations after which symbols become discrete in any case
+UNSETTLED = 0.5  # share of the iterations after which symbols become discrete in any case
 
 
 class BilinearSubspaceVBI(
-    ComplexSupportMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator
+    ComplexSupportMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     r"""Sparse coefficients behind unknown symbols and an uncertain dictionary (EM-Turbo-BiSVBI).
 
@@ -63,11 +69,15 @@ class BilinearSubspaceVBI(
     covariance : {"subspace", "diag", "full"}, default="subspace"
         Which posterior covariances of coefficients are kept: among those that are probably active,
         none or all. "full" inverts a matrix of size K Q, and starts worse.
-    a, a0 : float, default=1.0
-        Shapes of the prior of the precisions of active and of other coefficients.
-    b, b0 : float or "auto", default="auto"
-        Their rates. "auto" is ``a`` times the power of an active coefficient if the data were
-        free of noise, and 1e-5 times that.
+    a : float, default=1.0
+        Shape of the prior of the precisions of active coefficients.
+    b : float or "auto", default="auto"
+        Rate of it. "auto" is ``a`` times the power that active coefficients would have if there
+        were no noise.
+    a0 : float, default=1.0
+        Shape of the prior of the precisions of the other coefficients.
+    b0 : float or "auto", default="auto"
+        Rate of it; "auto" is 1e-5 times ``b``.
     noise_variance : float, default=None
         Variance of the noise, learnt by default.
     m_step : {"gauss_newton", "gradient", None}, default="gauss_newton"
@@ -93,14 +103,18 @@ class BilinearSubspaceVBI(
         is more easily trapped.
     n_inner : int, default=10
         Steps of conjugate gradients for the mean in each iteration.
-    n_init : int, default=1
-        Number of starts, at most 2; the one with the highest bound after 30 iterations goes on.
+    n_init : int, default=5
+        Number of starts: from ``params``, and from parameters drawn near them, by 0.4 standard
+        deviations of their priors. That with the highest bound after 30 iterations goes on.
+        Without such priors there are at most two, the second from larger coefficients.
     max_active : int, default=1000
         Largest number of coefficients whose covariances are kept.
-    max_iter : int, default=100
+    max_iter : int, default=150
         Largest number of iterations.
-    tol : float, default=1e-5
+    tol : float, default=1e-4
         The fit ends once an iteration changes the response by no more than this, relatively.
+    random_state : int, RandomState instance or None, default=None
+        Draws the other starts; an int makes the result reproducible.
 
     Attributes
     ----------
@@ -181,7 +195,11 @@ class BilinearSubspaceVBI(
     >>> y = symbols[0, 0][:, None] * (X @ x) + 0.1 * rng.standard_normal((12, 40))
     >>> model = BilinearSubspaceVBI(X, constellation=[-1, 1], support_prior=IndependentSupport())
     >>> known = np.arange(12) < 2
-    >>> model.fit(y, pilots=symbols, pilot_mask=known[None, None]).support_proba_[0].nonzero()
+    >>> model = model.fit(y, pilots=symbols, pilot_mask=known[None, None])
+    >>> np.flatnonzero(model.support_proba_[0] > 0.5)
+    array([ 7, 31])
+    >>> bool(np.all(np.sign(model.symbols_) == symbols))
+    True
     """
 
     _parameter_constraints: dict = {
@@ -205,10 +223,11 @@ class BilinearSubspaceVBI(
         "temper": ["boolean"],
         "collapse": ["boolean"],
         "n_inner": [Interval(Integral, 0, None, closed="left")],
-        "n_init": [Interval(Integral, 1, 2, closed="both")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_active": [Interval(Integral, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -234,10 +253,11 @@ class BilinearSubspaceVBI(
         temper=True,
         collapse=False,
         n_inner=10,
-        n_init=1,
+        n_init=5,
         max_active=1000,
-        max_iter=100,
-        tol=1e-5,
+        max_iter=150,
+        tol=1e-4,
+        random_state=None,
     ):
         self.dictionary = dictionary
         self.params = params
@@ -263,6 +283,16 @@ class BilinearSubspaceVBI(
         self.max_active = max_active
         self.max_iter = max_iter
         self.tol = tol
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    @property
+    def _n_features_out(self):
+        return len(self.coef_)
 
     @fitting
     def fit(self, X, y=None, *, pilots=None, pilot_mask=None):
@@ -285,19 +315,12 @@ class BilinearSubspaceVBI(
         self : BilinearSubspaceVBI
             The fitted estimator.
         """
-        Y, self._is_matrix = check_array(self, X, reset=True)
-        parametric, params = as_parametric(self.dictionary, self.params, Y)
-        K, N, _, Q = parametric.values(params).shape
-        pilots, known = check_symbols(pilots, pilot_mask, (K, N, Y.shape[1]), host_dtype(Y))
-        constellation = check_constellation(self.constellation, host_dtype(Y))
-        if constellation is None and self.symbols == "discrete":
-            raise ValueError("symbols='discrete' needs a constellation.")
+        data = self._validate_data(X, pilots, pilot_mask)
+        parametric, params, observations, root = data
         support = JointSupport() if self.support_prior is None else self.support_prior
-        support.check(K, Q)
+        support.check(parametric.shape[0], parametric.shape[3])
         prior, trust = parameter_prior(params, self.param_std, self.trust_radius)
         method = self.m_step if params else None
-        refinement = Refinement(method, prior, trust, merge_coherence=self.merge_coherence)
-        observations, root = make_observations(Y, pilots, known, constellation)
         with FitReporter(self, X, y, max_iter=self.max_iter) as reporter:
             with reporter.task("Bilinear VBI", lambda x: {"coef_": x.array / root}) as callback:
                 result = bilinear_subspace_vbi(
@@ -314,10 +337,11 @@ class BilinearSubspaceVBI(
                     max_active=self.max_active,
                     collapse=self.collapse,
                     noise_variance=self.noise_variance,
-                    refinement=refinement,
-                    schedule=self._schedule(constellation, method),
+                    refinement=Refinement(method, prior, trust, 1, self.merge_coherence),
+                    schedule=self._schedule(method),
                     screening=self.screening,
                     n_init=self.n_init,
+                    rng=check_random_state(self.random_state),
                     max_iter=self.max_iter,
                     tol=self.tol,
                     callback=callback,
@@ -325,9 +349,25 @@ class BilinearSubspaceVBI(
             self._store(result, root)
         return self
 
-    def _schedule(self, constellation, method):
+    def _validate_data(self, X, pilots, pilot_mask):
+        """Return the dictionary, its parameters, observations, and the root of symbols' power."""
+        Y, self._is_matrix = check_array(self, X, reset=True)
+        parametric, params = as_parametric(self.dictionary, self.params, Y)
+        K, N = parametric.shape[:2]
+        pilots, known = check_symbols(pilots, pilot_mask, (K, N, Y.shape[1]))
+        constellation = check_constellation(self.constellation)
+        if constellation is None and self.symbols == "discrete":
+            raise ValueError("symbols='discrete' needs a constellation.")
+        self._dtype = Y.dtype
+        first = parametric.values(params, np.arange(1)).columns(np.arange(1))
+        Y = as_modelled(Y, first, pilots, constellation)
+        if isinstance(parametric.callback, FixedDictionary):
+            parametric.callback.cast(Y.dtype)
+        return parametric, params, *make_observations(Y, pilots, known, constellation)
+
+    def _schedule(self, method):
         discrete = None
-        if constellation is not None and self.symbols != "gaussian":
+        if self.constellation is not None and self.symbols != "gaussian":
             discrete = 0 if self.symbols == "discrete" else int(UNSETTLED * self.max_iter)
         cold = TEMPERED if self.temper and self.noise_variance is None else 0
         return Schedule(self.m_step_start if method else 0, discrete, min(cold, self.max_iter // 2))
@@ -335,7 +375,9 @@ class BilinearSubspaceVBI(
     def _store(self, result, root):
         symbols = result.symbols
         self._decoder, self._symbol_root = result.decoder, root
-        self.coef_ = result.x / root
+        xp = array_namespace(result.x)
+        kept = xp.result_type(result.x.dtype, self._dtype)  # complex, if the data came so
+        self.coef_ = xp.astype(result.x / root, kept)
         self.coef_variance_ = result.variance / root**2
         self.support_proba_ = result.proba
         self.common_support_proba_ = result.support.common_proba(result.evidence)
@@ -370,6 +412,7 @@ class BilinearSubspaceVBI(
         if Y.shape[0] != N:
             raise ValueError(f"X must have {N} blocks, as in fit, got {Y.shape[0]}.")
         symbols = self._decoder.decode(Y) * self._symbol_root
+        symbols = symbols.astype(np.result_type(symbols, to_numpy(self.coef_[:0])), copy=False)
         return symbols[:, 0].T if self._is_matrix else symbols
 
     def inverse_transform(self, symbols):

@@ -88,7 +88,7 @@ class NoisePosterior(NamedTuple):
     @property
     def mean(self):
         """Expected precision."""
-        return self.shape / self.rate if self.fixed is None else self.fixed
+        return float(self.shape / self.rate if self.fixed is None else self.fixed)
 
     @property
     def log_mean(self):

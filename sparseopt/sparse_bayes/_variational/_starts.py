@@ -73,6 +73,3 @@ def sparse_bayes_start(problem, design, settings):
     rho = np.where(active, 1 / np.where(active, variances, 1.0), off)
     proba = np.where(active, SURE, 1 - SURE)
     return Start(rho, np.broadcast_to(proba, design.shape))
-
-
-STARTS = {"shrinking": shrinking_start, "matched": matched_start}

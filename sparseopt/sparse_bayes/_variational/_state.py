@@ -80,8 +80,10 @@ class VariationalState:
         self.design, self.support, self.settings = design, support, settings
         self.rho, self.proba = start.rho, start.proba
         T = design.n_observations
-        known = None if settings.noise_variance is None else 1 / settings.noise_variance
-        self.noise = NoisePosterior(WHITE * T, max(design.energy, 1e-300), known)
+        self._known_precision = (
+            None if settings.noise_variance is None else 1 / settings.noise_variance
+        )
+        self.noise = NoisePosterior(WHITE * T, max(design.energy, 1e-300), self._known_precision)
         xp = array_namespace(design.correlation)
         self.mean: Any = xp.zeros_like(design.correlation)
         self.iteration = 0
@@ -142,7 +144,7 @@ class VariationalState:
         self.residual = self.design.expected_residual()
         shape = settings.noise_shape + half * self.design.n_observations
         rate = settings.noise_rate + half * self.residual
-        self.noise = NoisePosterior(shape, rate, self.noise.fixed)
+        self.noise = NoisePosterior(shape, rate, self._known_precision)
 
     def update_rest(self):
         """Update what only other models have."""

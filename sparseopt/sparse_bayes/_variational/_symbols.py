@@ -130,20 +130,21 @@ class Decoder(NamedTuple):
     """What estimates the symbols of new observations.
 
     ``images`` (N, K, M) of unit symbols, their second ``moments`` (N, K, K), ``precision`` of the
-    noise, and ``constellation``, or None for normal symbols.
+    noise, ``constellation``, or None for normal symbols, and ``half``, 1 for complex data.
     """
 
     images: Any
     moments: np.ndarray
     precision: float
     constellation: np.ndarray | None
+    half: float
 
     def decode(self, Y):
         """Return the means (K, N, L) of the symbols of observations (N, L, M)."""
         scores = image_scores(self.images, Y)
-        half = 1.0 if np.iscomplexobj(scores) else 0.5
         known = np.zeros((scores.shape[1], scores.shape[0], scores.shape[2]), bool)
-        arguments = (self.moments, scores, self.precision, np.zeros(known.shape), known, half)
+        zeros = np.zeros(known.shape)
+        arguments = (self.moments, scores, self.precision, zeros, known, self.half)
         symbols = gaussian_symbols(*arguments)
         if self.constellation is not None:
             for _ in range(DECODING_SWEEPS):
@@ -151,7 +152,7 @@ class Decoder(NamedTuple):
                 symbols = discrete_symbols(*arguments, self.constellation, before)
                 if np.allclose(symbols.mean, before, rtol=0, atol=1e-10):
                     break
-        return symbols.mean
+        return symbols.mean.astype(scores.dtype, copy=False)
 
 
 def image_scores(images, Y):
