@@ -34,6 +34,7 @@ SVD_TRIALS = 3  # before "am" takes over
 SVD_ITERATIONS = 50  # the same: "am" is accelerated
 LARGEST_LOGARITHM = 80.0  # of an extrapolated variance, for data of unit size
 GROWTH = 0.1  # relative, of variances that expectation maximisation leaves behind
+LEAP = 0.1
 PLAIN_GROWTH = 4.0  # the same where the published iterations run as they are
 
 
@@ -109,20 +110,33 @@ class Iteration:
         if self.squarem is not None:
             self.squarem.restart()
         posterior = state.expect()
-        growth, values = parts.total_growth(), list(state.parameters.values)
-        change = parts.largest_growth()
+        change, growth = parts.largest_growth(), parts.total_growth()
         if growth > self.least_growth:
-            values[-1] = values[-1] * math.sqrt(1.0 + growth)
-            state.set_values(values)
+            share = parts.determined[-1].mean()
+            self._multiply(state, posterior.nll, -1, growth, share)
             self.burn_in = state.iteration + 1 + self.options["burn_in"]
-        else:
-            for d in range(len(values)):
-                values = list(state.parameters.values)
-                values[d] = values[d] * np.sqrt(1.0 + parts.growth()[d])
-                state.set_values(values)
-                if d + 1 < len(values):
-                    parts = balance(state)
+            return self._advance(state, posterior, 1, change)
+        nll = posterior.nll
+        for d in range(len(state.parameters.values)):
+            parts = balance(state) if d > 0 else parts
+            nll = self._multiply(state, nll, d, parts.growth()[d], parts.determined[d])
         return self._advance(state, posterior, 1, change)
+
+    def _multiply(self, state, nll, d, growth, share):
+        """Increase values of factor d, by leaps if nll allows that; return what it is then."""
+        least = np.sqrt(1.0 + growth)
+        # Where all else stays, tiny variances would have to grow by growth / share.
+        leaps = LEAP * growth / np.maximum(share, np.finfo(float).tiny)
+        leaps = np.where(growth > self.least_growth, np.maximum(leaps, least), least)
+        start = list(state.parameters.values)
+        for factors in (leaps, least):
+            values = list(start)
+            values[d] = values[d] * factors
+            state.set_values(values)
+            reached = state.posterior().nll
+            if reached <= nll:
+                break
+        return reached
 
     def _prune(self, state, posterior):
         """Prune, only where the evidence is known, and return the posterior of what remains."""

@@ -85,6 +85,11 @@ class KroneckerSBL(KroneckerRegressor):
     tol : float, default=1e-4
         The run has converged once an iteration changes the variances by no more than this,
         relatively, unless some are only small and should grow: then they do.
+    n_init : int, default=1
+        Number of runs: the first from equal variances, others from random ones. The one with the
+        most evidence is kept. Where measurements are few, it is often better than the first.
+    random_state : int, RandomState instance or None, default=None
+        Where the further runs start.
 
     Attributes
     ----------
@@ -191,6 +196,8 @@ class KroneckerSBL(KroneckerRegressor):
         "inner_max_iter": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -213,6 +220,8 @@ class KroneckerSBL(KroneckerRegressor):
         inner_max_iter=50,
         max_iter=1000,
         tol=1e-4,
+        n_init=1,
+        random_state=None,
     ):
         self.m_step = m_step
         self.pattern_coupling = pattern_coupling
@@ -231,6 +240,8 @@ class KroneckerSBL(KroneckerRegressor):
         self.inner_max_iter = inner_max_iter
         self.max_iter = max_iter
         self.tol = tol
+        self.n_init = n_init
+        self.random_state = random_state
 
     @classmethod
     def published(cls, m_step="am", *, noise_variance="learn", **parameters):

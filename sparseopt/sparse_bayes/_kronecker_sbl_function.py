@@ -17,6 +17,7 @@ import warnings
 import numpy as np
 from scipy.optimize import OptimizeResult
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 from sparseopt._core import (
     Status,
@@ -52,6 +53,7 @@ from sparseopt.sparse_bayes._kronecker_steps import (
 M_STEPS = ("am", "ksbl", "svd", "classic")
 PRUNE_SHARES = {"am": 1e-2, "ksbl": 1e-2, "svd": 1e-3, "classic": 1e-3}
 LARGEST_DICTIONARY = 2**28
+START_SPREAD = 2.0  # of the logarithms of variances in further starts
 
 
 def kronecker_sbl(
@@ -75,6 +77,8 @@ def kronecker_sbl(
     inner_max_iter=50,
     max_iter=1000,
     tol=1e-4,
+    n_init=1,
+    random_state=None,
     callback=None,
     warn=True,
 ):
@@ -125,34 +129,46 @@ def kronecker_sbl(
     noise, noise_rule = _initial_noise(factors, Y, noise_variance, noise_floor, scales)
     variance = _initial_variance(factors, Y, initial_variance, scales)
     heuristic = coupling_step == "nnls" and couplings is not None
-    state = KroneckerState(
-        factors,
-        Y,
-        couplings,
-        heuristic,
-        _initial_hyperparameters(factors, couplings, heuristic, variance, noise),
-        scales,
-    )
+    start = _initial_hyperparameters(factors, couplings, heuristic, variance, noise)
+    rng, lowest = check_random_state(random_state), math.inf
     columns = [_nonzero_columns(factor) for factor in factors]
-    if variance == 0 or not all(mask.any() for mask in columns):
-        return _nothing(state, shape, noise_rule)
-    state.drop(columns)
     with short_products(math.prod(shape)):
-        state.expect()
-        step = Iteration(options, noise_rule, len(factors))
-        result = iterate(
-            step,
-            state,
-            max_iter=options["max_iter"],
-            tol=options["tol"],
-            method="Kronecker sparse Bayesian learning",
-            callback=callback,
-            certificate_name="relative change of the variances",
-            descends=True,
-            warn=False,
-        )
-        step.settle(state)
-    return _finish(state, result, shape, tol, warn)
+        for trial in range(check_at_least_one(n_init, "n_init")):
+            parameters = start if trial == 0 else _scatter(start, rng)
+            state = KroneckerState(factors, Y, couplings, heuristic, parameters, scales)
+            if variance == 0 or not all(mask.any() for mask in columns):
+                return _nothing(state, shape, noise_rule)
+            state.drop(columns)
+            result, nll = _run(state, options, noise_rule, callback)
+            if nll < lowest:
+                lowest, best = nll, (state, result)
+            if result.status == Status.STOPPED_BY_CALLBACK:
+                break
+        return _finish(*best, shape, tol, warn)
+
+
+def _run(state, options, noise_rule, callback):
+    """Iterate from one start; return how that ended, and nll there."""
+    state.expect()
+    step = Iteration(options, noise_rule, len(state.factors))
+    result = iterate(
+        step,
+        state,
+        max_iter=options["max_iter"],
+        tol=options["tol"],
+        method="Kronecker sparse Bayesian learning",
+        callback=callback,
+        certificate_name="relative change of the variances",
+        descends=True,
+        warn=False,
+    )
+    return result, step.settle(state)[0].nll
+
+
+def _scatter(parameters, rng):
+    """Return hyperparameters for another start, spread over orders of magnitude."""
+    values = [v * np.exp(START_SPREAD * rng.standard_normal(len(v))) for v in parameters.values]
+    return parameters._replace(values=values)
 
 
 def _check_options(n_factors, **options):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from sparseopt.sparse_bayes import KroneckerDictionary
+from sparseopt.datasets import make_kronecker_sparse
+from sparseopt.sparse_bayes import KroneckerDictionary, nmse
 from sparseopt.sparse_bayes._kronecker_sbl_function import kronecker_sbl
 
 PLAIN = {"acceleration": None, "burn_in": 10**6, "prune_guard": None, "warn": False}
@@ -184,3 +185,31 @@ def test_the_limit_of_iterations_holds(m_step):
                 # What a run returns is settled: an extrapolation that failed is undone.
                 assert result.fun <= previous + 1e-9 * abs(previous)
             previous = result.fun
+
+
+def test_further_starts_find_more_evidence():
+    errors = []
+    for seed in (0, 5, 12, 14, 18):
+        # Few measurements of the first axis: the first run ends in a wrong minimum.
+        problem = make_kronecker_sparse((15, 15, 15), (6, 12, 15), n_nonzero=3, random_state=seed)
+        settings = {"noise_variance": problem.noise_variance, "random_state": 0, "warn": False}
+        arguments = problem.factors, problem.y
+        single = kronecker_sbl(*arguments, **settings)
+        several = kronecker_sbl(*arguments, n_init=8, **settings)
+        assert several.fun <= single.fun
+        assert np.array_equal(kronecker_sbl(*arguments, n_init=8, **settings).coef, several.coef)
+        errors.append([nmse(problem.coef, result.coef) > 0.1 for result in (single, several)])
+    single, several = np.sum(errors, axis=0)
+    assert several < single
+
+
+def test_a_callback_stops_all_starts():
+    factors, y = make_problem()
+    calls = []
+
+    def callback(intermediate_result):
+        calls.append(intermediate_result.nit)
+        raise StopIteration
+
+    kronecker_sbl(factors, y, n_init=5, callback=callback)
+    assert len(calls) == 1
