@@ -6,6 +6,7 @@ from sparseopt.sparse_bayes._kronecker_sbl import KroneckerSBL
 from sparseopt.sparse_bayes._metrics import nmse, support_recovery_rate
 from sparseopt.sparse_bayes._sparse_bayes_function import sparse_bayes
 from sparseopt.sparse_bayes._sparse_bayes_regressor import SparseBayesRegressor
+from sparseopt.sparse_bayes._sparse_bayes_regressor_cv import SparseBayesRegressorCV
 from sparseopt.sparse_bayes._variational._bilinear_subspace_vbi import BilinearSubspaceVBI
 from sparseopt.sparse_bayes._variational._dictionary import FactoredDictionary
 from sparseopt.sparse_bayes._variational._gradient_check import check_dictionary_gradient
@@ -27,6 +28,7 @@ __all__ = [
     "KroneckerSBL",
     "MarkovChainSupport",
     "SparseBayesRegressor",
+    "SparseBayesRegressorCV",
     "SubspaceVBIRegressor",
     "check_dictionary_gradient",
     "nmse",

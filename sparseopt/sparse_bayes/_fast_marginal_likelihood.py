@@ -24,7 +24,7 @@ from sparseopt.sparse_bayes._posterior import (
     try_cholesky,
 )
 from sparseopt.sparse_bayes._rounding import rounding_of
-from sparseopt.sparse_bayes._square_roots import LOST, OrthogonalFactors
+from sparseopt.sparse_bayes._square_roots import LOST, OrthogonalFactors, has_lost_digits
 
 DOUBTFUL = 1e-6  # shares of a feature that others leave, below which they are computed with care
 WHOLE_GRAM = 512  # features up to which all rows of the Gram matrix are computed at once
@@ -289,8 +289,10 @@ class FastModel:
         """Return nll, up to a constant, for other active variances."""
         L, s2, roots = self.Y.shape[1], self.s2, np.sqrt(g)
         active = self.active[: self.size]
-        factor, _ = root_of_inverse(self._precision(active, roots))
-        if factor is None:
+        precision = self._precision(active, roots)
+        diagonal = np.diagonal(precision).real.copy()
+        factor = try_cholesky(precision)
+        if factor is None or has_lost_digits(diagonal, np.diagonal(factor).real ** 2):
             factors = OrthogonalFactors(self.X[:, active], g, s2)
             quadratic = float(squared_norms(factors.remainder(self.Y), None))
             return factors.log_determinant + quadratic / L
@@ -309,12 +311,14 @@ class FastModel:
             (1.0, 1.0),
         )[3:]
         k, L = self.size, self.Y.shape[1]
-        active = np.argsort(self.active[:k])
         shares = np.diagonal(self.sigma)[:k].real / self.g[self.active[:k]]
-        terms = self.S, squared_norms(self.Q, 1) / L
-        self.rounding = rounding_of(
-            self.X, self.Y, self.g, self.s2, terms, shares[active], self.length
-        )
+        parts = {
+            "norms": self.norms,
+            "terms": (self.S, squared_norms(self.Q, 1) / L),
+            "shares": shares[np.argsort(self.active[:k])],
+            "length": self.length,
+        }
+        self.rounding = rounding_of(self.X, self.Y, self.g, self.s2, **parts)
         return slope + self.rounding, distance
 
     def _noise_share(self):

@@ -9,7 +9,7 @@ is much too large, and is replaced by what a perturbation of X of that size does
 
 import numpy as np
 
-from sparseopt.sparse_bayes._posterior import evidence_terms, squared_norms
+from sparseopt.sparse_bayes._posterior import evidence_terms
 
 EPSILON = float(np.finfo(float).eps)
 NEGLIGIBLE = 1e-6  # a bound below is taken as it is
@@ -45,13 +45,15 @@ def largest_inflation(norms, g, s2, shares, active, sensitivity):
     return max(float(inflation.max(initial=1.0)), 1.0)
 
 
-def rounding_of(X, Y, g, s2, terms, shares, length):
+def rounding_of(X, Y, g, s2, *, norms, terms, shares, length):
     """Return what rounding errors may hide of the largest violation of stationarity.
 
     Parameters
     ----------
     X, Y, g, s2
         The model, with all features.
+    norms : ndarray of shape (p,)
+        ``||x_j||^2``.
     terms : tuple of two ndarrays of shape (p,)
         Sensitivity and power.
     shares : ndarray of shape (k,)
@@ -60,7 +62,6 @@ def rounding_of(X, Y, g, s2, terms, shares, length):
         Length of r(Y), for one target.
     """
     active = np.flatnonzero(g)
-    norms = squared_norms(X, 0)
     inflation = largest_inflation(norms, g[active], s2, shares, active, terms[0])
     longest = float(np.sqrt((g * norms).max(initial=0.0) / s2))
     bound = EPSILON * (longest + inflation * (1 + length))

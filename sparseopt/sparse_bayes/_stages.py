@@ -182,4 +182,5 @@ def stationarity(problem, g, posterior, s2):
     shares = posterior.variance / g[g > 0]
     length = np.sqrt(float(squared_norms(posterior.residual, None)) / (Y.shape[1] * s2))
     largest = float(violations(g, *terms).max())
-    return max(largest, 0.0) + rounding_of(X, Y, g, s2, terms, shares, length)
+    parts = {"norms": squared_norms(X, 0), "terms": terms, "shares": shares, "length": length}
+    return max(largest, 0.0) + rounding_of(X, Y, g, s2, **parts)
