@@ -173,12 +173,12 @@ def sample_symbols(state, observations, normal, rng):
     d = np.array(symbols.mean)
     # The symbols of the last update: its covariances, pattern by pattern.
     precision = state.noise.mean
-    for n, l in np.ndindex(known.shape[1:]):
-        free = np.flatnonzero(~known[:, n, l])
+    for n, time in np.ndindex(known.shape[1:]):
+        free = np.flatnonzero(~known[:, n, time])
         if len(free):
             moments = (state.design.products + state.design.spread)[n][np.ix_(free, free)]
             covariance = np.linalg.inv(np.eye(len(free)) + precision * moments)
-            d[free, n, l] += np.linalg.cholesky(covariance) @ normal(len(free))
+            d[free, n, time] += np.linalg.cholesky(covariance) @ normal(len(free))
     return d
 
 
@@ -225,9 +225,7 @@ def test_all_symbols_known_is_the_linear_model():
     observations = observations._replace(pilots=d, known=known)
     settings = Settings(PRIOR, "subspace", n_inner=100)
     state = make_state(Phi, observations, IndependentSupport(0.1), settings, 0.1)
-    stacked = np.concatenate(
-        [d[0, n, l] * Phi[0, n] for n in range(d.shape[1]) for l in range(d.shape[2])]
-    )
+    stacked = np.concatenate([symbol * Phi[0, n] for n, row in enumerate(d[0]) for symbol in row])
     design = LinearDesign(stacked, observations.Y.reshape(-1, 1))
     start = Start(np.ones(design.shape), np.full(design.shape, 0.1))
     linear = VariationalState(design, IndependentSupport(0.1), settings, start)

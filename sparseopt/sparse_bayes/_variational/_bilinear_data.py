@@ -6,7 +6,7 @@ import array_api_compat
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from sparseopt._core import array_namespace, is_numpy
+from sparseopt._core import array_namespace, is_numpy, to_numpy
 from sparseopt.sparse_bayes._variational._bilinear_state import Observations
 from sparseopt.sparse_bayes._variational._dictionary import DenseDictionary
 from sparseopt.sparse_bayes._variational._parametric import ParametricDictionary
@@ -59,7 +59,7 @@ def _check_entries(estimator, n_entries, reset):
         )
 
 
-def check_symbols(pilots, pilot_mask, shape):
+def check_symbols(pilots, pilot_mask, shape, Y):
     """Return known symbols (K, N, L), zero elsewhere, and where they are.
 
     Parameters
@@ -70,6 +70,8 @@ def check_symbols(pilots, pilot_mask, shape):
         Which are known; those that are not NaN by default.
     shape : tuple
         (K, N, L).
+    Y : array of shape (N, L, M)
+        Observations; the largest one has the symbol 1 if none are known of the only group.
     """
     if pilots is None:
         if pilot_mask is not None:
@@ -79,8 +81,10 @@ def check_symbols(pilots, pilot_mask, shape):
                 f"pilots must be given: each of the {shape[0]} groups needs a known symbol, or its "
                 "coefficients could exchange a factor with its symbols."
             )
+        xp = array_namespace(Y)
+        sizes = to_numpy(xp.max(xp.abs(Y), axis=2))
         known = np.zeros(shape, bool)
-        known[0, 0, 0] = True
+        known[0][np.unravel_index(np.argmax(sizes), sizes.shape)] = True
         return known.astype(float), known
     pilots = _broadcast(_as_numbers(pilots, "pilots"), shape, "pilots")
     if pilot_mask is None:

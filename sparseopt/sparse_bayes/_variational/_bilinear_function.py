@@ -114,12 +114,13 @@ def bilinear_subspace_vbi(
         max_active,
         collapse,
         noise_shape=VAGUE,
-        noise_rate=VAGUE * design.energy / design.n_observations,
+        noise_rate=VAGUE * (design.energy / design.n_observations or 1.0),
         noise_variance=None if noise_variance is None else noise_variance / unit**2,
     )
     model = BilinearModel(parametric, observations, settings, refinement, schedule)
     states = []
-    for start_params, make_start in draw_starts(params, refinement.prior, n_init, rng):
+    movable = {} if refinement.method is None else refinement.prior
+    for start_params, make_start in draw_starts(params, movable, n_init, rng):
         design = _first_design(parametric.values(start_params), observations)
         start = make_start(design, probability, power)
         if screening is not None:

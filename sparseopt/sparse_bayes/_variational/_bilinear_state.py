@@ -131,7 +131,7 @@ class BilinearState(VariationalState):
         super().update_noise()
         if not self._is_past(self.schedule.cold) and self.settings.noise_variance is None:
             design = self.design
-            largest = (1 + TEMPERED_SNR) * design.n_observations / design.energy
+            largest = (1 + TEMPERED_SNR) * design.n_observations / max(design.energy, 1e-300)
             if self.noise.mean > largest:
                 self.noise = NoisePosterior(self.noise.shape, self.noise.rate, largest)
 

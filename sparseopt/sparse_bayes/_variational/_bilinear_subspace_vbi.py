@@ -171,9 +171,8 @@ class BilinearSubspaceVBI(
 
     Notes
     -----
-    Without a dictionary, the rows of a matrix are multiples of one sparse vector, and the first
-    symbol is 1 unless symbols are given. In general each group needs a known symbol, because
-    :math:`x_k` and :math:`d_k` could exchange a factor.
+    Without a dictionary, the rows of a matrix are multiples of one sparse vector. In general each
+    group needs a known symbol, because :math:`x_k` and :math:`d_k` could exchange a factor.
 
     The bound has many local maxima. Compare ``elbo_[-1]`` of fits with different starts
     (``n_init``, ``params``).
@@ -305,8 +304,8 @@ class BilinearSubspaceVBI(
         y : None
             Ignored.
         pilots : array-like broadcastable to (n_groups, n_blocks, n_snapshots), default=None
-            Symbols; those that are not known may be NaN. If None, and there is one group, the
-            first symbol is 1.
+            Symbols; those that are not known may be NaN. If None, and there is one group, that of
+            the observation with the largest entry is 1.
         pilot_mask : array-like of bool broadcastable to that shape, default=None
             Which symbols are known; by default those that are not NaN.
 
@@ -354,7 +353,7 @@ class BilinearSubspaceVBI(
         Y, self._is_matrix = check_array(self, X, reset=True)
         parametric, params = as_parametric(self.dictionary, self.params, Y)
         K, N = parametric.shape[:2]
-        pilots, known = check_symbols(pilots, pilot_mask, (K, N, Y.shape[1]))
+        pilots, known = check_symbols(pilots, pilot_mask, (K, N, Y.shape[1]), Y)
         constellation = check_constellation(self.constellation)
         if constellation is None and self.symbols == "discrete":
             raise ValueError("symbols='discrete' needs a constellation.")
@@ -412,7 +411,7 @@ class BilinearSubspaceVBI(
         if Y.shape[0] != N:
             raise ValueError(f"X must have {N} blocks, as in fit, got {Y.shape[0]}.")
         symbols = self._decoder.decode(Y) * self._symbol_root
-        symbols = symbols.astype(np.result_type(symbols, to_numpy(self.coef_[:0])), copy=False)
+        symbols = symbols.astype(np.result_type(symbols, to_numpy(self.coef_[:0, ...])), copy=False)
         return symbols[:, 0].T if self._is_matrix else symbols
 
     def inverse_transform(self, symbols):
