@@ -55,10 +55,11 @@ def test_scales_of_columns_do_not_matter(method, noise_variance, size, complex_v
 def test_columns_of_a_coupled_factor_keep_their_ratios():
     factors, y, _ = make_problem()
     settings = {"m_step": "am", "pattern_coupling": (0.5, None, None), "noise_variance": 0.2}
-    result = kronecker_sbl([factors[0] * 2.0 ** np.arange(8), *factors[1:]], y, **settings)
+    scaled = [factors[0] * 2.0 ** np.arange(8), *factors[1:]]
+    result = kronecker_sbl(scaled, y, burn_in=10**6, **settings)
     coupling = np.eye(8) + 0.5 * (np.eye(8, k=1) + np.eye(8, k=-1))
     v = np.linalg.solve(coupling, result.gammas[0])
-    assert np.all(v >= -1e-12 * v.max())
+    assert np.all(v >= -1e-9 * v.max())
     expected = kronecker_sbl(factors, y, **settings)
     rest = [factors[0], factors[1] * 2.0 ** np.arange(-4, 5), factors[2] * 2.0**90]
     result = kronecker_sbl(rest, y, **settings)
