@@ -18,6 +18,7 @@ from scipy.linalg import cho_solve, solve_triangular
 
 from sparseopt.sparse_bayes._kernels import fast as kernels
 from sparseopt.sparse_bayes._posterior import (
+    add_to_diagonal,
     log_determinant,
     root_of_inverse,
     squared_norms,
@@ -45,7 +46,7 @@ def joint_derivatives(sigma, mean, g):
     weights = mean / roots[:, None]
     slopes = np.diag(shares).real - squared_norms(weights, 1) / L
     curvature = 2 * (shares * (weights.conj() @ weights.T)).real / L - np.abs(shares) ** 2
-    curvature[np.diag_indices_from(curvature)] += slopes
+    add_to_diagonal(curvature, slopes)
     return slopes, curvature
 
 
@@ -54,7 +55,7 @@ def descent_direction(curvature, slopes):
     added = 0.0
     while True:
         matrix = curvature.copy()
-        matrix[np.diag_indices_from(matrix)] += added
+        add_to_diagonal(matrix, added)
         factor = try_cholesky(matrix)
         if factor is not None:
             return -cho_solve((factor, True), slopes)
@@ -187,8 +188,10 @@ class FastModel:
         return half, determinant, factors
 
     def _precision(self, active, roots):
-        precision = self.rows[self.row_of[active]][:, active].T * np.outer(roots, roots) / self.s2
-        precision[np.diag_indices(len(active))] += 1
+        gram = self.rows[np.ix_(self.row_of[active], active)].T
+        precision = gram * (roots / self.s2)
+        precision *= roots[:, None]
+        add_to_diagonal(precision, 1)
         return precision
 
     def update(self, tols, limit=REFRESH, *, jointly=False, learn_noise=None):

@@ -15,6 +15,7 @@ up to a constant. Neither S nor the posterior covariance is ever inverted. Where
 factorisation fails or loses too many digits, :mod:`._square_roots` takes its place.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -45,10 +46,16 @@ class DensePosterior(NamedTuple):
 
 def squared_norms(A, axis):
     """Return the sums of ``|A|^2`` along an axis."""
-    squares = A.real**2
     if np.iscomplexobj(A):
-        squares += A.imag**2
-    return squares.sum(axis=axis)
+        return squared_norms(A.real, axis) + squared_norms(A.imag, axis)
+    if axis is None:
+        return np.vdot(A, A)
+    return np.einsum("ij,ij->j" if axis == 0 else "ij,ij->i", A, A)
+
+
+def add_to_diagonal(matrix, value):
+    """Add to the diagonal of a square matrix in place."""
+    matrix.flat[:: len(matrix) + 1] += value
 
 
 def dense_posterior(X, Y, g, s2, *, form=None, gram=None):
@@ -93,7 +100,7 @@ def _empty_posterior(X, Y, s2):
 def _sample_factor(scaled, s2):
     """Return the lower Cholesky factor of ``s2 I + scaled scaled^H``."""
     evidence = _lower_products(scaled)
-    evidence[np.diag_indices_from(evidence)] += s2
+    add_to_diagonal(evidence, s2)
     diagonal = np.diagonal(evidence).real.copy()
     factor = try_cholesky(evidence)
     if factor is None or has_lost_digits(diagonal, np.diagonal(factor).real ** 2):
@@ -127,7 +134,7 @@ def root_of_inverse(matrix):
 def _feature_factor(information):
     """Return what :func:`root_of_inverse` does of I + information."""
     precision = information.copy()
-    precision[np.diag_indices_from(precision)] += 1
+    add_to_diagonal(precision, 1)
     return root_of_inverse(precision)
 
 
@@ -146,8 +153,8 @@ def _factorise_features(X, Y, g, s2, gram):
     roots = np.sqrt(g)
     if gram is None:
         gram = X.conj().T @ X
-    information = gram * np.outer(roots, roots)
-    information /= s2
+    information = gram * (roots / s2)
+    information *= roots[:, None]
     factor, inverse = _feature_factor(information)
     if factor is None:
         return _orthogonal_posterior(X, Y, g, s2)
@@ -181,21 +188,25 @@ def _orthogonal_posterior(X, Y, g, s2):
     return DensePosterior(factors.mean(Y), g * shares, determined, nll, residual)
 
 
+@cache
+def _lapack(name, dtype):
+    """Look a function up once: for small matrices that takes longer than they do."""
+    return get_lapack_funcs((name,), dtype=dtype)[0]
+
+
 def try_cholesky(A):
     """Return the lower Cholesky factor of A, which is overwritten, or None if there is none.
 
     LAPACK is called directly: for the small matrices of a pruned model, checks would take longer
     than the factorisation.
     """
-    (potrf,) = get_lapack_funcs(("potrf",), (A,))
-    factor, info = potrf(A, lower=True, clean=True, overwrite_a=True)
+    factor, info = _lapack("potrf", A.dtype.char)(A, lower=True, clean=True, overwrite_a=True)
     return factor if info == 0 else None
 
 
 def inverse_triangle(factor):
     """Return the inverse of a lower triangular matrix."""
-    (trtri,) = get_lapack_funcs(("trtri",), (factor,))
-    inverse, _ = trtri(factor, lower=True)
+    inverse, _ = _lapack("trtri", factor.dtype.char)(factor, lower=True)
     return inverse
 
 

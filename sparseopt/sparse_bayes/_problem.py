@@ -100,6 +100,8 @@ def _count_distinct(X, Y, weights):
 
     One that stands for less than a row counts as that part.
     """
+    if len(np.unique(Y[:, 0])) == len(Y):  # no need to look at the rest
+        return float(np.minimum(weights, 1.0).sum())
     rows = np.ascontiguousarray(np.column_stack([X, Y]))
     keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))
     places = np.unique(keys.ravel(), return_inverse=True)[1]
