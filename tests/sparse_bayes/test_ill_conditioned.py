@@ -78,8 +78,12 @@ def test_polynomials_of_high_degree(rule):
     X, y = np.vander(t, 29), np.sin(3 * t) + 0.01 * np.cos(40 * t)
     for noise in (1e-5, 1e-8):
         result = quiet(X, y, rule=rule, noise_variance=noise)
-        assert result.success or noise < 1e-7
-        assert exact_certificate(X, y, result.gamma, noise) <= 1e-3
+        exact = exact_certificate(X, y, result.gamma, noise)
+        if result.success:
+            assert exact <= 1.2e-4
+        else:  # rounding decides how far it comes, but what it says of that must be true
+            assert noise < 1e-7
+            assert exact <= min(2 * result.certificate, 1e-2)
 
 
 @pytest.mark.parametrize("rule", RULES)
