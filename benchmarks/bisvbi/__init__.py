@@ -1,0 +1,1 @@
+"""Comparisons of bilinear subspace variational Bayes with simpler methods and costlier forms."""

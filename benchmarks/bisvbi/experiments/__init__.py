@@ -1,0 +1,1 @@
+"""Errors on radio scenes, with and without each part of the method."""
