@@ -23,7 +23,8 @@ def error(name):
     remark = f"failures {np.sum(values > FAILURE)}/{len(values)}; wrong symbols "
     remark += f"{np.median(rates):.4f} (mean {np.mean(rates):.4f}); places "
     remark += f"{np.median(_column(name, 'distance')):.2f} m off; "
-    return 10 * np.log10(np.median(values)), remark + f"{np.mean(_column(name, 'seconds')):.1f} s a scene"
+    remark += f"{np.mean(_column(name, 'seconds')):.1f} s a scene"
+    return 10 * np.log10(np.median(values)), remark
 
 
 def failures(name):
