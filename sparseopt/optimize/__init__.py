@@ -8,6 +8,7 @@ from sparseopt.optimize._graphs import (
     greedy_forest,
     tree_partition,
 )
+from sparseopt.optimize._langevin import langevin_average
 from sparseopt.optimize._losses import (
     HuberLoss,
     LogisticLoss,
@@ -35,6 +36,7 @@ __all__ = [
     "coordinate_descent",
     "forest_solve",
     "greedy_forest",
+    "langevin_average",
     "tree_block_descent",
     "tree_partition",
 ]
