@@ -16,6 +16,7 @@ from sparseopt.datasets._images import (
 from sparseopt.datasets._isac import make_isac_scene
 from sparseopt.datasets._isac_dictionary import IsacDictionary
 from sparseopt.datasets._kronecker import make_irs_mimo_channel, make_kronecker_sparse
+from sparseopt.datasets._langevin import make_single_index, make_spiked_tensor
 from sparseopt.datasets._low_rank import make_low_rank_plus_sparse
 from sparseopt.datasets._regression import make_correlated_regression, make_text_like_regression
 from sparseopt.datasets._sparse_recovery import make_sparse_recovery
@@ -37,7 +38,9 @@ __all__ = [
     "make_linear_sem",
     "make_low_rank_plus_sparse",
     "make_moving_objects",
+    "make_single_index",
     "make_sparse_recovery",
+    "make_spiked_tensor",
     "make_text_like_regression",
     "make_two_moons_graph",
 ]

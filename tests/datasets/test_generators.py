@@ -23,7 +23,9 @@ from sparseopt.datasets import (
     make_linear_sem,
     make_low_rank_plus_sparse,
     make_moving_objects,
+    make_single_index,
     make_sparse_recovery,
+    make_spiked_tensor,
     make_text_like_regression,
     make_two_moons_graph,
 )
@@ -47,6 +49,8 @@ SMALL = {
     make_kronecker_sparse: {"input_shape": (5, 4), "output_shape": (4, 3), "n_nonzero": 2},
     make_irs_mimo_channel: {"n_receive": 4, "n_transmit": 3, "n_elements": 16, "n_grid": 6},
     make_isac_scene: {"n_users": 2, "n_subcarriers": 3, "n_symbols": 4, "array_shape": (3, 2)},
+    make_spiked_tensor: {"n_features": 6},
+    make_single_index: {"n_samples": 30, "n_features": 6},
 }
 GRAPHS = [make_lattice_labels, make_two_moons_graph]
 BADLY_SCALED = [
