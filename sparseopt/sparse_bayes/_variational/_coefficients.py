@@ -13,6 +13,7 @@ covariance. Each step lowers the distance to the best mean, and the next iterati
 there, so that few suffice.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,11 +90,23 @@ def update_coefficients(design, precision, rho, active, mean, n_inner):
     if len(active):
         information = precision * design.gram_block(active)
         information[np.diag_indices(len(active))] += rho.flat[active]
-        block, log_information = _invert(information, float(rho.flat[active].min()))
+        groups = active // design.shape[1] if design.is_decoupled else np.zeros_like(active)
+        block, log_information = _invert_groups(information, groups, float(rho.flat[active].min()))
         variance.flat[active] = np.diagonal(block).real
         log_determinant += float(np.log(total.flat[active]).sum()) - log_information
     mean = _solve(design, precision, rho, active, block, 1.0 / total, mean, n_inner)
     return CoefficientPosterior(mean, variance, active, block, log_determinant)
+
+
+def _invert_groups(information, groups, least):
+    """Return the inverse and log det of a matrix that is zero between groups, which are sorted."""
+    inverse, total = np.zeros_like(information), 0.0
+    edges = [0, *(np.flatnonzero(np.diff(groups)) + 1), len(groups)]
+    for low, high in itertools.pairwise(edges):
+        part = slice(low, high)
+        inverse[part, part], log_determinant = _invert(information[part, part], least)
+        total += log_determinant
+    return inverse, total
 
 
 def _invert(information, least):

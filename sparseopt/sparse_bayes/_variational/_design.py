@@ -30,6 +30,8 @@ class LinearDesign:
         Number of rows that these stand for, if rows are weighted.
     """
 
+    is_decoupled = True  # F^H F is zero between groups
+
     def __init__(self, X, Y, n_rows=None):
         xp = array_namespace(X, Y)
         self.X, self.Y = X, Y
@@ -86,6 +88,8 @@ class BilinearDesign:
     symbols : SymbolPosterior
         What is known of the symbols.
     """
+
+    is_decoupled = False
 
     def __init__(self, dictionary, Y, symbols):
         xp = array_namespace(Y)
