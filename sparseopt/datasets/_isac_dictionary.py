@@ -119,7 +119,8 @@ class IsacDictionary:
 
         Every column is one response of the array times a phase for each user and subcarrier:
         ``values[k, n, :, q] == atoms[:, q] * phases[k, n, q]``. The lines of sight have this form
-        only with ``separate_sight=True``.
+        only with ``separate_sight=True``. :class:`~sparseopt.sparse_bayes.FactoredDictionary`
+        computes with such factors.
 
         Parameters
         ----------
