@@ -25,6 +25,7 @@ from sparseopt.sparse_bayes._variational._bilinear_state import Refinement, Sche
 from sparseopt.sparse_bayes._variational._support_priors import JointSupport
 
 TEMPERED = 30  # iterations with a capped precision of the noise
+PARAMETER_STEPS = 2  # in one iteration
 UNSETTLED = 0.5  # share of the iterations after which symbols become discrete in any case
 
 
@@ -336,7 +337,9 @@ class BilinearSubspaceVBI(
                     max_active=self.max_active,
                     collapse=self.collapse,
                     noise_variance=self.noise_variance,
-                    refinement=Refinement(method, prior, trust, 1, self.merge_coherence),
+                    refinement=Refinement(
+                        method, prior, trust, PARAMETER_STEPS, self.merge_coherence
+                    ),
                     schedule=self._schedule(method),
                     screening=self.screening,
                     n_init=self.n_init,
