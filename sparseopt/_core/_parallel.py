@@ -40,11 +40,12 @@ def spawn_seeds(random_state, n_tasks):
     return np.random.SeedSequence(entropy).spawn(n_tasks)
 
 
-def run_parallel(function, tasks, *, n_jobs=None):
+def run_parallel(function, tasks, *, n_jobs=None, prefer=None):
     """Return ``[function(*task) for task in tasks]``, computed by joblib.
 
     BLAS and OpenMP pools are limited to one thread while several tasks run at once, so
-    that the levels do not fight for the cores.
+    that the levels do not fight for the cores. ``prefer="threads"`` suits kernels that release
+    the lock of the interpreter.
     """
     tasks = list(tasks)
     if min(effective_n_jobs(n_jobs), len(tasks)) <= 1:
@@ -53,7 +54,9 @@ def run_parallel(function, tasks, *, n_jobs=None):
     # (not in the tasks: these end in any order), and in each task that runs elsewhere.
     here = os.getpid()
     with threadpool_limits(limits=1):
-        return Parallel(n_jobs=n_jobs)(delayed(_run_task)(function, task, here) for task in tasks)
+        return Parallel(n_jobs=n_jobs, prefer=prefer)(
+            delayed(_run_task)(function, task, here) for task in tasks
+        )
 
 
 def _run_task(function, task, parent):

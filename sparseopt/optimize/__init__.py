@@ -17,6 +17,7 @@ from sparseopt.optimize._losses import (
     SquaredLoss,
 )
 from sparseopt.optimize._penalties import L1, Box, ElasticNet, GroupL2, NonNegative
+from sparseopt.optimize._sgd_average import sgd_average
 from sparseopt.optimize._tree_descent import GraphQuadratic, tree_block_descent
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "forest_solve",
     "greedy_forest",
     "langevin_average",
+    "sgd_average",
     "tree_block_descent",
     "tree_partition",
 ]

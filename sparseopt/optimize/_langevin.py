@@ -47,9 +47,11 @@ from sparseopt._core import (
 )
 from sparseopt.optimize._langevin_chains import (
     BLOCK,
+    ENOUGH_AGREEMENT,
     Chains,
     Noise,
     Settings,
+    check_points,
     choose_inverse_temperature,
     leading_direction,
     move_like,
@@ -59,8 +61,6 @@ from sparseopt.optimize._langevin_chains import (
 )
 
 __all__ = ["langevin_average", "leading_direction", "project_step"]
-
-ENOUGH_AGREEMENT = 0.9  # of the averages of two halves of the chains
 
 
 def langevin_average(
@@ -374,12 +374,4 @@ def _check_start(theta0, settings, like):
     """Return the first iterate of every chain, or None."""
     if theta0 is None:
         return None
-    host = np.asarray(to_numpy(theta0))
-    shape = (settings.n_chains, settings.n_features)
-    if host.shape not in (shape, shape[1:]):
-        raise ValueError(f"theta0 must have shape {shape} or {shape[1:]}, got {host.shape}.")
-    if host.dtype.kind not in "fiu":
-        raise ValueError(f"theta0 must be real, got dtype {host.dtype}.")
-    if not (np.all(np.isfinite(host)) and np.all(np.any(host != 0, axis=-1))):
-        raise ValueError("theta0 must be finite, and without points at the origin.")
-    return move_like(np.array(np.broadcast_to(host, shape), dtype=np.float64), like)
+    return move_like(check_points(to_numpy(theta0), settings.n_chains, settings.n_features), like)

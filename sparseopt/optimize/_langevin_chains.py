@@ -19,6 +19,7 @@ BLOCK = 16  # iterations between two looks at the averages, and of noise drawn a
 # reach 1.5 where chains climb towards a strong signal.
 LARGEST_PULL = 2.0
 MOST_HALVINGS = 30  # of the inverse temperature, before a run gives up
+ENOUGH_AGREEMENT = 0.9  # of the averages of two halves of the chains
 
 
 class Noise:
@@ -308,3 +309,16 @@ def move_like(host, like):
     if like.dtype == xp.float32:
         host = host.astype(np.float32, copy=False)
     return xp.asarray(host, device=array_api_compat.device(like))
+
+
+def check_points(theta0, n_chains, n_features):
+    """Return first iterates (n_chains, n_features), a new NumPy array, not normalised."""
+    host = np.asarray(theta0)
+    shape = (n_chains, n_features)
+    if host.shape not in (shape, shape[1:]):
+        raise ValueError(f"theta0 must have shape {shape} or {shape[1:]}, got {host.shape}.")
+    if host.dtype.kind not in "fiu":
+        raise ValueError(f"theta0 must be real, got dtype {host.dtype}.")
+    if not (np.all(np.isfinite(host)) and np.all(np.any(host != 0, axis=-1))):
+        raise ValueError("theta0 must be finite, and without points at the origin.")
+    return np.array(np.broadcast_to(host, shape), dtype=np.float64)
