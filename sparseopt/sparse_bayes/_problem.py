@@ -74,7 +74,9 @@ class Problem:
         """Return prior variances (p,) in the units of the data."""
         features = self.features if features is None else self.features[features]
         out = np.zeros(self.n_features)
-        out[features] = g * (self.unit / self.norms[features]) ** 2
+        roots = self.unit / self.norms[features]
+        with np.errstate(over="ignore", under="ignore"):  # whoever needs them looks
+            out[features] = g * roots * roots
         return out
 
     def coefficients(self, mean, features=None):

@@ -124,7 +124,8 @@ def sparse_bayes(
         For sparse containers and masked arrays.
     ValueError
         For shapes that do not fit, non-finite data, values out of range, weights that do not count
-        rows, and a noise variance below 1e-10 times the power of ``Y``.
+        rows, a noise variance below 1e-10 times the power of ``Y``, and data or variances whose
+        squares or values leave the floating point range.
 
     Warns
     -----
@@ -272,6 +273,7 @@ def _finish(problem, noise, stages, single, warn):
         nit=sum(part.nit for part in results),
         history=_joined([part.history for part in results]),
     )
+    _check_range(result)
     result.scores = problem.log_evidence(result.history["objective"])
     _set_intercept(result, problem, single)
     if warn:
@@ -284,7 +286,18 @@ def _covariance(problem, active, g, s2):
     if len(active) == 0:
         return np.zeros((0, 0), problem.X.dtype)
     covariance = posterior_covariance(problem.X[:, active], g[active], s2)
-    return covariance * np.outer(scale, scale)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # see _check_range
+        return covariance * scale * scale[:, None]
+
+
+def _check_range(result):
+    """Refuse variances of coefficients, which are squares, that are no numbers."""
+    variances = np.append(result.gamma[result.support], np.diagonal(result.covariance).real)
+    if not (np.all(variances > 0) and np.all(np.isfinite(result.covariance))):
+        raise ValueError(
+            "variances of the coefficients leave the floating point range: rescale X or Y, so that "
+            "squares of coefficients are normal numbers."
+        )
 
 
 def _warn(result):
@@ -374,12 +387,11 @@ def check_data(X, Y, sample_weight=None):
     Y = np.column_stack([column for _, column, _ in checked]).astype(dtype, copy=False)
     if sample_weight is not None:
         sample_weight = sample_weight.astype(np.float64)
-    for name, array in (("X", X), ("Y", Y)):
-        largest = float(np.abs(array).max())
-        if largest > 1 / SMALLEST_ENTRY or 0 < largest < SMALLEST_ENTRY:
-            raise ValueError(
-                f"rescale {name}: squares of its entries leave the floating point range."
-            )
+    for name, sizes in (("X", np.abs(X).max(axis=0)), ("Y", np.abs(Y).max(keepdims=True))):
+        # Squares of a column of tiny entries would vanish, and with them its weight.
+        if np.any(sizes > 1 / SMALLEST_ENTRY) or np.any((sizes > 0) & (sizes < SMALLEST_ENTRY)):
+            part = "the entries of one of its columns" if name == "X" else "its entries"
+            raise ValueError(f"rescale {name}: squares of {part} leave the floating point range.")
     return X.astype(dtype, copy=False), Y, sample_weight, single
 
 

@@ -357,11 +357,28 @@ def test_bad_arguments_are_refused(options, message):
         (lambda X, y: (X, np.where(y > 1, np.inf, y)), "y must be finite"),
         (lambda X, y: (X * 1e200, y), "rescale X"),
         (lambda X, y: (X, y * 1e-200), "rescale Y"),
+        (lambda X, y: (X * np.r_[1e-170, 1, 1, 1, 1], y), "one of its columns"),
+        (lambda X, y: (X * 1e-100, y * 1e100), "variances of the coefficients"),
+        (lambda X, y: (X * 1e100, y * 1e-100), "variances of the coefficients"),
     ],
 )
 def test_bad_data_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         sparse_bayes(*change(*made(10, 5)))
+
+
+@pytest.mark.parametrize("factor", [1e-130, 1e130])
+def test_one_column_in_other_units(factor):
+    X, y = made(40, 5)
+    base = sparse_bayes(X, y)
+    X[:, 1] *= factor
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        scaled = sparse_bayes(X, y)
+    assert_allclose(scaled.x[1] * factor, base.x[1])
+    position = np.searchsorted(base.support, 1)
+    variance = scaled.covariance[position, position]
+    assert_allclose(variance * factor * factor, base.covariance[position, position])
 
 
 @pytest.mark.parametrize("name", ["X", "Y", "sample_weight"])
