@@ -12,7 +12,9 @@ from sparseopt.testing import (
 # The checks are for rows that are samples, which images are when they are flattened.
 PARAMETERS = {
     "RobustPCACV": {"lams": 3, "n_masks": 2, "random_state": 0},
+    "SingleIndexRegressor": {"random_state": 0},
     "SparseObjectSegmenter": {"image_shape": (1, -1)},
+    "TensorPCA": {"random_state": 0},
 }
 ESTIMATORS = [estimator(**PARAMETERS.get(name, {})) for name, estimator in all_estimators()]
 

@@ -4,6 +4,7 @@ from sparseopt.linear_model._greedy import weighted_omp_path
 from sparseopt.linear_model._greedy_delta import greedy_delta
 from sparseopt.linear_model._lad_lasso import LADLasso, lad_lasso_path
 from sparseopt.linear_model._lad_lasso_cv import LADLassoCV
+from sparseopt.linear_model._single_index import SingleIndexRegressor
 from sparseopt.linear_model._sparse_logistic import SparseLogisticRegression
 from sparseopt.linear_model._sparse_logistic_cv import SparseLogisticRegressionCV
 from sparseopt.linear_model._square_root_lasso import (
@@ -25,6 +26,7 @@ __all__ = [
     "InterpolationWarning",
     "LADLasso",
     "LADLassoCV",
+    "SingleIndexRegressor",
     "SparseLogisticRegression",
     "SparseLogisticRegressionCV",
     "SquareRootLasso",
