@@ -1,14 +1,14 @@
-"""
+r"""
 The average of a path that finds nothing
 ========================================
 
-A single-index model :math:`y = \\sigma(\\theta_* \\cdot x) + \\text{noise}` hides a direction. Where the
-link is a Hermite polynomial of degree three, the correlation of a projection with the labels is
-flat near all directions orthogonal to :math:`\\theta_*`, that is, near almost all directions. Langevin
-dynamics on the sphere at a high temperature stays there: no iterate comes near :math:`\\theta_*`. Its
-average over time does, and the average of the drift along the same path much sooner, since it
-carries no Brownian noise. For degree four, both averages vanish by symmetry, and the leading
-eigenvectors of averaged products take their place.
+A single-index model :math:`y = \sigma(\theta_* \cdot x) + \text{noise}` hides a direction. Where
+the link is a Hermite polynomial of degree three, the correlation of a projection with the labels is
+flat near all directions orthogonal to :math:`\theta_*`, that is, near almost all directions.
+Langevin dynamics on the sphere at a high temperature stays there: no iterate comes near
+:math:`\theta_*`. Its average over time does, and the average of the drift along the same path much
+sooner, since it carries no Brownian noise. For degree four, both averages vanish by symmetry, and
+the leading eigenvectors of averaged products take their place.
 """
 
 import matplotlib.pyplot as plt
@@ -78,8 +78,8 @@ def run(degree, n_samples):
 
 
 # %%
-# Grey: each of the chains. From the first step to the last, they wander about the equator, on average
-# hardly nearer to the hidden direction than chance.
+# Grey: each of the chains. From the first step to the last, they wander about the equator, and are
+# on average hardly nearer to the hidden direction than chance.
 
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.6), sharey=True, layout="constrained")
 gradients = n_chains * np.arange(1, n_steps + 1)
