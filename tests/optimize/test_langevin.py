@@ -1,6 +1,7 @@
 """langevin_average against golden steps, closed forms, stationary laws and its own promises."""
 
 import itertools
+import json
 import math
 import warnings
 from pathlib import Path
@@ -17,6 +18,7 @@ from sparseopt.optimize._langevin import leading_direction, project_step, projec
 
 DATA = Path(__file__).parents[1] / "data" / "langevin"
 TENSORS = np.load(DATA / "tensor_kernels.npz", allow_pickle=False)
+STATISTICS = json.loads((DATA / "statistics.json").read_text(encoding="utf-8"))
 MODELS = np.load(DATA / "sim_kernels.npz", allow_pickle=False)
 
 
@@ -195,7 +197,87 @@ def test_an_average_finds_what_no_iterate_has():
     assert result.agreement["drift_mean"] > result.agreement["x"]
 
 
+def planted_tensor(k, d, signal, seed):
+    """The draw order of the reference data."""
+    rng = np.random.default_rng(seed)
+    planted = rng.standard_normal(d)
+    planted /= np.linalg.norm(planted)
+    noise, spike = rng.standard_normal((d,) * k), planted
+    for _ in range(k - 1):
+        spike = np.multiply.outer(spike, planted)
+    return symmetrise(signal * spike + noise), planted
+
+
+def pair_gradient(S):
+    """The gradient for k = 4: pairs of coordinates, times a matrix of pairs."""
+    d = S.shape[0]
+    flat = S.reshape(d * d, d * d)
+
+    def gradient(theta):
+        pairs = (theta[:, :, None] * theta[:, None, :]).reshape(-1, d * d)
+        return 4 * np.matmul((pairs @ flat).reshape(-1, d, d), theta[:, :, None])[:, :, 0]
+
+    return gradient
+
+
+@pytest.mark.parametrize("case", [0, 1, 2, 4])
+def test_overlaps_are_those_of_the_reference(case):
+    reference = STATISTICS["tensor"][case]
+    k, columns = reference["k"], reference["cols"]
+    overlaps, inverse_temperatures = [], []
+    for seed in reference["seeds"]:
+        S, planted = planted_tensor(k, reference["d"], reference["lam"], seed)
+        for chain_seed in range(4):
+            result = langevin_average(
+                (fast_gradient if k == 3 else pair_gradient)(S), reference["d"],
+                eps=("auto", reference["kappa"]), second_moment=k == 4, random_state=chain_seed,
+                warn=False,
+            )  # fmt: skip
+            found = (result.x, result.drift_mean)
+            if k == 4:
+                found = [leading_direction(result[n]) for n in ("second_moment", "drift_second")]
+            overlaps.append([overlap(direction, planted) for direction in found])
+            inverse_temperatures.append(result.eps)
+            assert result.n_eps_halvings == 0
+    expected = np.mean(reference["per_seed"], axis=0)
+    error = np.std(reference["per_seed"], axis=0, ddof=1) / math.sqrt(5)
+    assert np.all(np.mean(overlaps, axis=0) > expected[:2] - 3 * error[:2])
+    # The temperature comes from 32 random points, by which it varies by a few percent.
+    assert math.isclose(np.mean(inverse_temperatures), expected[columns.index("eps")], rel_tol=0.05)
+
+
 # Invariances
+
+
+def test_flipping_an_odd_function_flips_its_average():
+    S, _ = spiked(40, 25.0, seed=1)
+    plus, minus = (
+        langevin_average(fast_gradient(sign * S), 40, eps=("auto", 1.0), random_state=sign + 1)
+        for sign in (1, -1)
+    )
+    assert plus.x @ minus.x < -0.95 * np.linalg.norm(plus.x) * np.linalg.norm(minus.x)
+
+
+def test_rotating_the_tensor_rotates_the_average():
+    S, _ = spiked(30, 25.0, seed=1)
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((30, 30)))[0]
+    turned = np.einsum("ijk,ai,bj,ck->abc", S, rotation, rotation, rotation, optimize=True)
+    runs = [
+        langevin_average(fast_gradient(T), 30, eps=("auto", 1.0), max_iter=300, random_state=i)
+        for i, T in enumerate((S, turned))
+    ]
+    expected = rotation @ runs[0].x
+    assert overlap(runs[1].x, expected / np.linalg.norm(expected)) > 0.98
+
+
+def test_first_moments_of_an_even_function_vanish_and_second_ones_do_not():
+    S, planted = planted_tensor(4, 20, 15.0, seed=4000)
+    result = langevin_average(
+        pair_gradient(S), 20, eps=("auto", 0.5), n_chains=256, max_iter=200, second_moment=True,
+        random_state=0,
+    )  # fmt: skip
+    assert np.linalg.norm(result.x) < 0.15
+    assert overlap(leading_direction(result.drift_second), planted) > 0.8
 
 
 def test_scaling_by_a_power_of_two_changes_nothing_at_an_automatic_temperature():
