@@ -273,7 +273,7 @@ def _finish(problem, noise, stages, single, warn):
         nit=sum(part.nit for part in results),
         history=_joined([part.history for part in results]),
     )
-    _check_range(result)
+    _check_range(result.gamma[result.support], g[active])
     result.scores = problem.log_evidence(result.history["objective"])
     _set_intercept(result, problem, single)
     if warn:
@@ -287,13 +287,14 @@ def _covariance(problem, active, g, s2):
         return np.zeros((0, 0), problem.X.dtype)
     covariance = posterior_covariance(problem.X[:, active], g[active], s2)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # see _check_range
-        return covariance * scale * scale[:, None]
+        scaled = covariance * scale * scale[:, None]
+    _check_range(np.diagonal(scaled), np.diagonal(covariance))
+    return scaled
 
 
-def _check_range(result):
+def _check_range(variances, scaled):
     """Refuse variances of coefficients, which are squares, that are no numbers."""
-    variances = np.append(result.gamma[result.support], np.diagonal(result.covariance).real)
-    if not (np.all(variances > 0) and np.all(np.isfinite(result.covariance))):
+    if not np.all(np.isfinite(variances)) or np.any((variances == 0) & (scaled != 0)):
         raise ValueError(
             "variances of the coefficients leave the floating point range: rescale X or Y, so that "
             "squares of coefficients are normal numbers."

@@ -35,7 +35,7 @@ class SparseBayesRegressorCV(SparseBayesRegressor):
         How the variances of the weights are updated, as in :class:`SparseBayesRegressor`.
     noise_variances : int or array-like of shape (n_variances,), default=10
         Noise variances > 0 to choose from, or the length of a geometric sequence down from the
-        variance of ``y``.
+        variance of ``y``, or from its mean square if there is no intercept.
     eps : float, default=1e-3
         Smallest over largest noise variance of the automatic sequence.
     polish : bool, default=True
@@ -239,16 +239,21 @@ class SparseBayesRegressorCV(SparseBayesRegressor):
     def _grid(self, y, sample_weight):
         if isinstance(self.noise_variances, Integral):
             weights = np.ones(len(y)) if sample_weight is None else sample_weight
-            spread = np.abs(y - np.average(y, axis=0, weights=weights)) ** 2
+            centre = np.average(y, axis=0, weights=weights) if self.fit_intercept else np.zeros(1)
+            spread = np.abs(y - centre) ** 2
             variance = float(np.mean(np.average(spread, axis=0, weights=weights), dtype=float))
             return alpha_grid(variance, self.eps, self.noise_variances)
-        grid = np.array(self.noise_variances, dtype=float)
-        if grid.ndim != 1 or grid.size == 0 or not (np.all(np.isfinite(grid)) and np.all(grid > 0)):
+        try:
+            grid = np.asarray(self.noise_variances)
+        except ValueError:  # lists of different lengths
+            grid = np.zeros(0)
+        is_sequence = grid.ndim == 1 and grid.size > 0 and grid.dtype.kind in "iuf"
+        if not (is_sequence and np.all(np.isfinite(grid)) and np.all(grid > 0)):
             raise ValueError(
                 "noise_variances must be an integer, or a sequence of finite numbers > 0, got "
                 f"{self.noise_variances!r}."
             )
-        return np.sort(grid)[::-1]
+        return np.sort(grid.astype(float))[::-1]
 
     def _losses(self, X, y, sample_weight, folds, root):
         """Return the losses (n_variances, n_folds) of samples left out."""
