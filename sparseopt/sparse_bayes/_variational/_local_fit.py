@@ -28,7 +28,8 @@ class LocalMoments(NamedTuple):
     ``target`` (K, N, M): sum_l <conj(d_kl)> y_l, less what the other columns explain of it, that
     is sum_j R_n[k, j] Phi_jn mu_j over those; ``symbols`` R (N, K, K): <conj(d_k) d_j>; ``mean``
     (K, C) and ``covariance`` (K, C, K, C), of x_kc and conj(x_jc'), of the coefficients;
-    ``precision`` kappa of the noise; ``half``: 1 for complex data, 1/2 for real.
+    ``precision`` kappa of the noise; ``half``: 1 for complex data, 1/2 for real; ``rho`` (K, C),
+    on the host: prior precisions of the coefficients, with which their means can follow.
     """
 
     target: Any
@@ -37,6 +38,7 @@ class LocalMoments(NamedTuple):
     covariance: Any
     precision: float
     half: float
+    rho: Any = None
 
 
 class LocalFit(NamedTuple):

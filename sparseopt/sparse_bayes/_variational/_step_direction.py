@@ -96,11 +96,11 @@ def gauss_newton_direction(parametric, here, columns, moments, gradient, jac, te
             parametric, local, here.params, columns, moments, gradient, jac, terms
         )
         for name in local:
-            direction[name] = _shorten_rows(direction[name], trust.get(name))
+            direction[name] = shorten_rows(direction[name], trust.get(name))
     if global_:
         steps = _global_direction(parametric, global_, here.params, moments, gradient, jac, terms)
-        excess = max(_excess(steps[n], parametric.kinds[n], trust.get(n)) for n in global_)
-        direction |= {name: step / excess for name, step in steps.items()}
+        ratio = max(excess(steps[n], parametric.kinds[n], trust.get(n)) for n in global_)
+        direction |= {name: step / ratio for name, step in steps.items()}
     return direction
 
 
@@ -118,7 +118,7 @@ def _column_direction(parametric, names, params, columns, moments, gradient, jac
         diagonal = np.arange(start, start + width)
         blocks[rows[:, None], diagonal, diagonal] += precision[columns[rows]]
         where[name], start = (rows, part), start + width
-    steps = _solve(blocks, slopes)
+    steps = solve_blocks(blocks, slopes)
     out = {}
     for name, (rows, part) in where.items():
         whole = np.zeros((len(params[name]), parametric.width(name)))
@@ -156,7 +156,7 @@ def _global_direction(parametric, names, params, moments, gradient, jac, terms):
     slopes = np.concatenate([np.ravel(gradient[name]) for name in names])
     precision = [np.ravel(terms.precision(name, params[name])) for name in names]
     matrix[np.diag_indices(total)] += np.concatenate(precision)
-    steps = _solve(matrix[None], slopes[None])[0]
+    steps = solve_blocks(matrix[None], slopes[None])[0]
     parts = np.split(steps, np.cumsum(sizes)[:-1])
     return {name: part.reshape(params[name].shape) for name, part in zip(names, parts, strict=True)}
 
@@ -195,7 +195,7 @@ def _group_blocks(jacobians, moments):
     return 2 * moments.half * moments.precision * total
 
 
-def _solve(blocks, slopes):
+def solve_blocks(blocks, slopes):
     """Solve for steps along which blocks are curved; there is no step where they are flat."""
     scale = np.sqrt(np.einsum("cpp->cp", blocks))
     scale[~(scale > 0)] = np.inf
@@ -205,7 +205,7 @@ def _solve(blocks, slopes):
     return np.einsum("cpr,cr->cp", vectors, inverse * turned) / scale
 
 
-def _shorten_rows(step, radius):
+def shorten_rows(step, radius):
     """Shorten rows of a step to a trust radius."""
     if radius is None:
         return step
@@ -214,7 +214,7 @@ def _shorten_rows(step, radius):
     return (rows / np.maximum(lengths / radius, 1)).reshape(step.shape)
 
 
-def _excess(step, kind, radius):
+def excess(step, kind, radius):
     """Return by what to divide a step so that it respects a trust radius, at least 1."""
     if radius is None or step.size == 0:
         return 1.0
@@ -244,7 +244,7 @@ def gradient_direction(parametric, here, columns, moments, gradient, jac, terms,
         curvature = _curvature(change, moments)
         curvature += float(np.sum(terms.precision(name, here.params[name]) * unit**2))
         step = size**0.5 / max(curvature, SMALLEST_CURVATURE * size) * unit
-        direction[name] = step / _excess(step, parametric.kinds[name], trust.get(name))
+        direction[name] = step / excess(step, parametric.kinds[name], trust.get(name))
     return direction
 
 
