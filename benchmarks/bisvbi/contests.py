@@ -51,7 +51,7 @@ def _speed():
             "ratio",
         )
     yield Measurement(
-        "bilinear, Q = 513, one user: time, full inverse over subspace",
+        "bilinear, Q = 513, one user, one start: the same",
         "inverse",
         scale.bilinear,
         5.0,
