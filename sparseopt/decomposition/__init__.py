@@ -1,5 +1,6 @@
 """Low-rank and sparse decompositions of matrices, certified."""
 
+from sparseopt.decomposition._implicit_tensor import FactoredTensor, TensorOperator
 from sparseopt.decomposition._online_robust_pca import OnlineRobustPCA
 from sparseopt.decomposition._robust_pca import RobustPCA
 from sparseopt.decomposition._robust_pca_cv import RobustPCACV
@@ -12,12 +13,16 @@ from sparseopt.decomposition._shrinkage import (
     singular_value_threshold,
     soft_threshold,
 )
+from sparseopt.decomposition._tensor_pca import TensorPCA
 
 __all__ = [
+    "FactoredTensor",
     "OnlineRobustPCA",
     "RobustPCA",
     "RobustPCACV",
     "SparseObjectSegmenter",
+    "TensorOperator",
+    "TensorPCA",
     "effective_rank",
     "robust_pca",
     "robust_pca_path",

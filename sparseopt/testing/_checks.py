@@ -138,17 +138,20 @@ def estimator_checks(estimator):
         check_memory_mapped_input,
         check_float32_is_kept,
         check_non_contiguous_input,
-        check_feature_order_does_not_matter,
         check_pickle_round_trip,
-        check_dataframe_input,
         check_failed_fit_changes_nothing,
-        check_wrong_input_is_refused,
         check_docstring_is_complete,
     ]
-    if tags.input_tags.sparse:
-        checks.append(check_sparse_layouts_agree)
-    if tags.transformer_tags is not None:
-        checks.append(check_dataframe_output)
+    if tags.input_tags.two_d_array:  # tables, not tensors
+        checks += [
+            check_feature_order_does_not_matter,
+            check_dataframe_input,
+            check_wrong_input_is_refused,
+        ]
+        if tags.input_tags.sparse:
+            checks.append(check_sparse_layouts_agree)
+        if tags.transformer_tags is not None:
+            checks.append(check_dataframe_output)
     if "n_jobs" in estimator.get_params():
         checks.append(check_n_jobs_does_not_matter)
     if hasattr(estimator, "set_callbacks"):
@@ -194,8 +197,14 @@ def parametrize_with_checks(estimators):
 
 
 def _make_data(estimator, *, dtype=np.float64):
-    """Return X in (-1, 1), or (0, 1) where masses are meant, and y for the kind of estimator."""
+    """Return X in (-1, 1), or (0, 1) where masses are meant, and y for the kind of estimator.
+
+    An estimator whose tags refuse two-dimensional arrays gets a tensor.
+    """
     rng = np.random.default_rng(0)
+    if not get_tags(estimator).input_tags.two_d_array:  # a cubic tensor, which has no target
+        planted = np.full((6, 6, 6), 3.0) + rng.standard_normal((6, 6, 6))
+        return planted.astype(dtype), np.zeros(6, dtype)
     X = rng.uniform(-0.9, 0.9, (40, 6)).astype(dtype)
     if get_tags(estimator).input_tags.positive_only:
         X = np.abs(X)
@@ -242,7 +251,7 @@ def check_read_only_input(name, estimator):
     frozen_X.setflags(write=False)
     frozen_y.setflags(write=False)
     _assert_same_output(estimator, X, y, other_X=frozen_X, other_y=frozen_y)
-    if get_tags(estimator).input_tags.sparse:
+    if get_tags(estimator).input_tags.sparse and X.ndim == 2:
         frozen = sparse.csc_array(X)
         for part in (frozen.data, frozen.indices, frozen.indptr):
             part.setflags(write=False)
