@@ -1,4 +1,4 @@
-"""Weighted greedy and convex sparse linear regression."""
+"""Weighted greedy and convex sparse linear regression, and single-index models."""
 
 from sparseopt.linear_model._greedy import weighted_omp_path
 from sparseopt.linear_model._greedy_delta import greedy_delta
