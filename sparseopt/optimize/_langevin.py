@@ -112,7 +112,8 @@ def langevin_average(
     theta0 : array-like of shape (n_features,) or (n_chains, n_features), optional
         First iterates, normalised by the function. They are uniform by default.
     random_state : None, int, RandomState or Generator
-        Seeds one stream of noise a chain: adding chains leaves the first ones as they were.
+        Seeds one stream of noise a chain: adding chains leaves the first ones as they were (not
+        on a GPU, which draws for all chains at once).
     like : array, optional
         The arrays that ``drift`` gets and returns are of its library and dtype (float32 or
         float64), and on its device. By default ``theta0`` if that is an array, or NumPy's float64.

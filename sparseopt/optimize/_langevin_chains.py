@@ -37,8 +37,10 @@ class Noise:
         """Go back to the first numbers."""
         self.block, self.position = None, 0
         if array_api_compat.is_cupy_namespace(self.xp):
+            import cupy  # here only: it is optional
+
             seed = int(self.seeds[0].generate_state(1, np.uint64)[0])
-            self.generators = [self.xp.random.default_rng(seed)]
+            self.generators = [cupy.random.default_rng(seed)]
         else:
             self.generators = [np.random.Generator(np.random.SFC64(seed)) for seed in self.seeds]
 
