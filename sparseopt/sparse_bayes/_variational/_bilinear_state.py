@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparseopt._core import array_namespace
+from sparseopt._core import array_namespace, to_numpy
 from sparseopt.sparse_bayes._variational._arrays import squared_sum
 from sparseopt.sparse_bayes._variational._dictionary_step import LocalMoments, refine_parameters
 from sparseopt.sparse_bayes._variational._merging import merge_columns
@@ -184,6 +184,7 @@ class BilinearState(VariationalState):
     def _merge(self, columns, refined):
         """Take refined parameters, of columns that have met only once; tell if any have."""
         self.params = refined.params
+        self._follow(columns, refined.mean)
         if self.refinement.merge_coherence is None:
             return False
         prior = self.settings.prior
@@ -220,7 +221,20 @@ class BilinearState(VariationalState):
             covariance=self._covariance(columns),
             precision=self.noise.mean,
             half=design.half,
+            rho=self.rho[:, columns],
         )
+
+    def _follow(self, columns, mean):
+        """Take the means of the coefficients of some columns."""
+        xp = array_namespace(self.mean)
+        before = to_numpy(self.mean)[:, columns]
+        growth = np.abs(to_numpy(mean)) ** 2 - np.abs(before) ** 2
+        self.coefficient_bound -= self.design.half * float(np.sum(self.rho[:, columns] * growth))
+        source = np.arange(self.mean.shape[1]) + len(columns)
+        source[columns] = np.arange(len(columns))
+        both = xp.concat([mean, self.mean], axis=1)
+        self.mean = xp.take(both, xp.asarray(source, device=both.device), axis=1)
+        self.posterior = self.posterior._replace(mean=self.mean)
 
     def _covariance(self, columns):
         """Return the covariance (K, C, K, C) of the coefficients of some columns."""
