@@ -1,4 +1,4 @@
-"""Low-rank and sparse decompositions of matrices, certified."""
+"""Low-rank and sparse decompositions of matrices, certified; rank-one parts of noisy tensors."""
 
 from sparseopt.decomposition._implicit_tensor import FactoredTensor, TensorOperator
 from sparseopt.decomposition._online_robust_pca import OnlineRobustPCA
