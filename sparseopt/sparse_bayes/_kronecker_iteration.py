@@ -79,6 +79,9 @@ class Iteration:
         moments = state.moments(posterior)
         noise, state.floored = self.noise_rule.update(state, posterior)
         image = Hyperparameters(self._maximise(state, moments), noise)
+        if not state.resolves(image):
+            state.unresolved = True
+            return self._advance(state, posterior, n_iterations, math.inf, stalled=True)
         by_svd = self.m_step == "svd" and self.options["svd_fallback"]
         if by_svd:
             self.svd_start = moments, image.noise, start, posterior.nll
@@ -95,9 +98,9 @@ class Iteration:
             self._extrapolate(state, start, image, posterior.nll)
         return self._advance(state, posterior, n_iterations, change)
 
-    def _advance(self, state, posterior, n_iterations, change):
+    def _advance(self, state, posterior, n_iterations, change, **options):
         state.iteration += n_iterations
-        return Progress(self._nll(state, posterior), change, iterations=n_iterations)
+        return Progress(self._nll(state, posterior), change, iterations=n_iterations, **options)
 
     def _check_growth(self, state, change):
         """Return the change, or the growth that is still missing; then growing is next."""
@@ -133,6 +136,10 @@ class Iteration:
             values = list(start)
             values[d] = values[d] * factors
             state.set_values(values)
+            if not state.resolves(state.parameters):
+                state.set_values(start)
+                reached = nll
+                continue
             reached = state.posterior().nll
             if reached <= nll:
                 break
@@ -210,8 +217,12 @@ class Iteration:
         values = raise_floor(normalise(values, state.structure), state.Y)
         noise = math.exp(float(noise[0])) if self.noise_rule.floor is not None else image.noise
         noise = max(noise, self.noise_rule.floor or 0.0)
+        point = Hyperparameters(values, noise)
+        if not state.resolves(point):
+            self.squarem.reject()
+            return
         self.safe = image, nll
-        state.parameters = Hyperparameters(values, noise)
+        state.parameters = point
 
     def _nll(self, state, posterior):
         return posterior.nll + 2 * state.n_rows * state.scales.log_target

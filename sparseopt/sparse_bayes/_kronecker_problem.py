@@ -12,6 +12,8 @@ from sparseopt.sparse_bayes._kronecker_dictionary import (
 )
 from sparseopt.sparse_bayes._kronecker_steps import neighbour_coupling
 
+SMALLEST_SHARE = 1e-20
+
 
 def check_measurements(factors, Y):
     """Return factors and measurements as tensors of one dtype.
@@ -118,6 +120,16 @@ def check_couplings(pattern_coupling, sizes):
     return None if all(coupling is None for coupling in couplings) else couplings
 
 
+def _check_range(coupling):
+    """Refuse entries whose quotients, which the updates take squares of, are hardly numbers."""
+    entries = coupling[coupling > 0]
+    if np.any((entries < SMALLEST_SHARE) | (entries > 1 / SMALLEST_SHARE)):
+        raise ValueError(
+            f"pattern_coupling must be 0 or between {SMALLEST_SHARE:g} and "
+            f"{1 / SMALLEST_SHARE:g}, got entries from {entries.min():.3g} to {entries.max():.3g}."
+        )
+
+
 def _check_coupling(entry, n, number):
     if entry is None:
         return None
@@ -132,6 +144,7 @@ def _check_coupling(entry, n, number):
     if not (np.all(np.isfinite(matrix)) and np.all(matrix >= 0)):
         raise ValueError(f"pattern_coupling must be finite and >= 0, got {entry!r}.")
     if matrix.ndim == 0:
+        _check_range(matrix)
         return neighbour_coupling(n, float(matrix)) if matrix > 0 else None
     if matrix.ndim != 2 or matrix.shape[0] != n:
         raise ValueError(
@@ -140,4 +153,5 @@ def _check_coupling(entry, n, number):
         )
     if not matrix.any(axis=1).all() or not matrix.any(axis=0).all():
         raise ValueError("a coupling matrix must have no row or column of zeros.")
+    _check_range(matrix)
     return matrix

@@ -48,8 +48,8 @@ class KroneckerSBL(KroneckerRegressor):
         Noise variance, if it is known.
     noise_floor : float or "auto", default="auto"
         Least noise variance to learn, over the variance of ``y``. "auto" is 1e-3 if there are as
-        many variances as measurements, which can then be explained without noise, and 1e-10
-        otherwise.
+        many variances as measurements, which can then be explained without noise, and otherwise
+        1e-10, or 1e-6 in single precision.
     initial_variance : float or "auto", default="auto"
         First prior variance of all coefficients. "auto" makes the data as large as they are, for
         factors whose columns have unit norm: then columns are compared by what they contribute, and
@@ -137,7 +137,8 @@ class KroneckerSBL(KroneckerRegressor):
     Warns
     -----
     ConvergenceWarning
-        If ``tol`` was not reached, or the run stopped before pruning a whole factor.
+        If ``tol`` was not reached, or the run stopped before pruning a whole factor, or where
+        rounding errors were larger than the noise.
     UserWarning
         If the noise variance fell to its floor.
 

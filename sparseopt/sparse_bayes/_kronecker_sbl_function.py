@@ -53,6 +53,7 @@ from sparseopt.sparse_bayes._kronecker_steps import (
 M_STEPS = ("am", "ksbl", "svd", "classic")
 PRUNE_SHARES = {"am": 1e-2, "ksbl": 1e-2, "svd": 1e-3, "classic": 1e-3}
 LARGEST_DICTIONARY = 2**28
+SMALLEST_NOISE = 1e-20  # of the mean square of y
 START_SPREAD = 2.0  # of the logarithms of variances in further starts
 
 
@@ -130,7 +131,7 @@ def kronecker_sbl(
     variance = _initial_variance(factors, Y, initial_variance, scales)
     heuristic = coupling_step == "nnls" and couplings is not None
     start = _initial_hyperparameters(factors, couplings, heuristic, variance, noise)
-    rng, lowest = check_random_state(random_state), math.inf
+    rng, lowest, best = check_random_state(random_state), math.inf, None
     columns = [_nonzero_columns(factor) for factor in factors]
     with short_products(math.prod(shape)):
         for trial in range(check_at_least_one(n_init, "n_init")):
@@ -140,7 +141,7 @@ def kronecker_sbl(
                 return _nothing(state, shape, noise_rule)
             state.drop(columns)
             result, nll = _run(state, options, noise_rule, callback)
-            if nll < lowest:
+            if best is None or nll < lowest:
                 lowest, best = nll, (state, result)
             if result.status == Status.STOPPED_BY_CALLBACK:
                 break
@@ -219,8 +220,8 @@ def _initial_noise(factors, Y, noise_variance, noise_floor, scales):
         if noise == 0:
             raise ValueError("noise_variance must be > 0, got 0.")
         xp = array_namespace(Y)
-        # Squares of its inverse must not overflow.
-        least = float(xp.finfo(Y.dtype).smallest_normal) ** 0.25
+        # Squares of its inverse must not overflow, and rounding errors not hide it.
+        least = max(float(xp.finfo(Y.dtype).smallest_normal) ** 0.25, SMALLEST_NOISE)
         if noise < least * scales.noise:
             raise ValueError(
                 f"noise_variance must be at least {least:.2g} times the mean square of y in this "
@@ -238,7 +239,8 @@ def _initial_noise(factors, Y, noise_variance, noise_floor, scales):
         rows = math.prod(factor.shape[0] for factor in factors)
         # With as many variances as measurements, any data can be explained without noise.
         overfits = sum(factor.shape[1] for factor in factors) >= rows
-        noise_floor = 1e-3 if overfits else ROUNDING
+        # Below, single precision loses the noise beside the signal, and variances run away.
+        noise_floor = 1e-3 if overfits else max(ROUNDING, 10 * float(xp.finfo(Y.dtype).eps))
     floor = check_nonnegative(noise_floor, "noise_floor") * spread
     return 0.1 * spread, NoiseRule(floor if floor > 0 else np.finfo(float).tiny)
 
@@ -293,6 +295,13 @@ def _finish(state, result, shape, tol, warn):
             "Kronecker sparse Bayesian learning stopped before pruning every column of factor "
             f"{state.emptied}, with the relative change {result.change:.3g} (tolerance "
             f"{tol:.3g}). Lower prune_tol or prune_floor."
+        )
+    if state.unresolved:
+        result.message = (
+            "Kronecker sparse Bayesian learning stopped where rounding errors of the signal are "
+            f"larger than the noise variance, {state.parameters.noise * state.scales.noise:.3g}: "
+            "columns of a factor are nearly dependent, or too few are left to explain y. Raise "
+            "noise_variance, or leave columns out."
         )
     if warn and result.status not in (Status.CONVERGED, Status.STOPPED_BY_CALLBACK):
         warnings.warn(result.message, ConvergenceWarning, stacklevel=3)

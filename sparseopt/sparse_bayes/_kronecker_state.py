@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparseopt._core import array_namespace
+from sparseopt._core import array_namespace, to_numpy
 from sparseopt.sparse_bayes._kronecker_dictionary import squared_magnitude
 from sparseopt.sparse_bayes._kronecker_posterior import kronecker_posterior
 from sparseopt.sparse_bayes._kronecker_steps import contract, couple, like, normalise
 
 REFUSAL = 10  # iterations before dropping a column is tried again
+RESOLUTION = 2.0  # power of the precision, below which the noise over the signal is too small
+LEAST_RESOLUTION = 1e-15  # the same at most: noise at its floor is no reason to stop
 
 
 class Hyperparameters(NamedTuple):
@@ -89,8 +91,10 @@ class KroneckerState:
             None if couplings is None or C is None else np.arange(C.shape[1])
             for C in (couplings or [None] * len(factors))
         ]
+        self._squares = [_squared_norms(factor) for factor in factors]
         self.parameters = parameters
         self.iteration = 0
+        self.unresolved = False
         self.emptied: int | None = None
         self._refused: dict = {}  # (factor, column): when dropping it cost too much
         self.floored = False
@@ -147,6 +151,18 @@ class KroneckerState:
         """Replace what the variances follow from."""
         values = normalise(values, self.structure)
         self.parameters = self.parameters._replace(values=values)
+
+    def resolves(self, parameters):
+        """Tell whether the noise is within reach of the precision, given the size of the signal.
+
+        Where it is not, variances run away: residuals are rounding errors, and grow with them.
+        """
+        ratio, tiny = -math.log(parameters.noise), np.finfo(float).tiny
+        parts = zip(self.variances(parameters), self._squares, self.kept, strict=True)
+        for values, squares, kept in parts:
+            ratio += math.log(max(float(np.max(values * squares[kept])), tiny))
+        precision = float(array_namespace(self.Y).finfo(self.Y.dtype).eps)
+        return ratio <= -math.log(min(precision**RESOLUTION, LEAST_RESOLUTION))
 
     def drop(self, keep):
         """Keep, for each factor, the columns where ``keep`` is True."""
@@ -254,6 +270,11 @@ class KroneckerState:
     def _install(self, kept, factors, couplings, columns, values):
         self.kept, self.factors, self.couplings, self.columns = kept, factors, couplings, columns
         self.set_values(values)
+
+
+def _squared_norms(factor):
+    xp = array_namespace(factor)
+    return to_numpy(xp.sum(squared_magnitude(factor), axis=0)).astype(np.float64)
 
 
 class NoiseRule(NamedTuple):

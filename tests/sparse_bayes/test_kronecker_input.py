@@ -90,3 +90,9 @@ def test_coupling_must_be_a_number_or_a_matrix(coupling):
 def test_shares_must_be_numbers(name):
     with pytest.raises(ValueError, match=f"{name} must hold finite numbers"):
         kronecker_sbl([A, B], Y, **{name: True})
+
+
+@pytest.mark.parametrize("coupling", [1e200, [np.diag([1e-300, 1, 1, 1, 1]), None]])
+def test_couplings_out_of_range_are_refused(coupling):
+    with pytest.raises(ValueError, match="pattern_coupling must be 0 or between"):
+        KroneckerSBL("am", pattern_coupling=coupling).fit([A, B], Y)

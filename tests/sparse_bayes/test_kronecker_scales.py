@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.sparse_bayes import KroneckerDictionary, KroneckerOMP
 from sparseopt.sparse_bayes._kronecker_sbl_function import kronecker_sbl
@@ -134,3 +135,32 @@ def test_initial_variances_out_of_range_are_refused(variance):
     factors, y, _ = make_problem()
     with pytest.raises(ValueError, match="initial_variance must be between"):
         kronecker_sbl(factors, y, initial_variance=variance)
+
+
+@pytest.mark.parametrize("m_step", ["am", "svd", "ksbl"])
+@pytest.mark.parametrize("seed", range(4))
+def test_single_precision_without_noise(m_step, seed):
+    factors, y, x = make_problem(seed=seed, noise=0.0)
+    single = [A.astype(np.float32) for A in factors]
+    result = kronecker_sbl(single, y.astype(np.float32), m_step=m_step, warn=False)
+    assert result.success
+    assert np.linalg.norm(result.coef - x) < 1e-5 * np.linalg.norm(x)
+
+
+@pytest.mark.parametrize("m_step", ["am", "svd"])
+@pytest.mark.parametrize("scale", [1e-5, 1e-9])
+def test_noise_that_rounding_hides_ends_a_run(m_step, scale):
+    factors, y, _ = make_problem()
+    factors[0] = factors[0][:, :1] + scale * factors[0]
+    noise = 1e-10 * np.mean(y**2)
+    with pytest.warns(ConvergenceWarning, match="rounding errors of the signal are larger"):
+        result = kronecker_sbl(factors, y, m_step=m_step, noise_variance=noise)
+    assert not result.success
+    assert np.all(np.isfinite(result.coef))
+    assert np.isfinite(result.fun)
+
+
+def test_noise_below_the_precision_is_refused():
+    factors, y, _ = make_problem()
+    with pytest.raises(ValueError, match="noise_variance must be at least 1e-20 times"):
+        kronecker_sbl(factors, y, noise_variance=1e-21 * np.mean(y**2))

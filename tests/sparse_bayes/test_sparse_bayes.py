@@ -367,6 +367,15 @@ def test_bad_data_are_refused(change, message):
         sparse_bayes(*change(*made(10, 5)))
 
 
+def test_the_intercept_counts_where_noise_would_collapse():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((13, 12))
+    y = X @ np.ones(12) + 0.01 * rng.standard_normal(13)
+    with pytest.warns(UserWarning, match="kept at its floor"):
+        result = sparse_bayes(X, y, rule="fast", fit_intercept=True)
+    assert_allclose(result.noise_variance, 1e-3 * y.var(ddof=1))
+
+
 @pytest.mark.parametrize("factor", [1e-130, 1e130])
 def test_one_column_in_other_units(factor):
     X, y = made(40, 5)
