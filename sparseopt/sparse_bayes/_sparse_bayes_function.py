@@ -388,12 +388,13 @@ def check_data(X, Y, sample_weight=None):
     Y = np.column_stack([column for _, column, _ in checked]).astype(dtype, copy=False)
     if sample_weight is not None:
         sample_weight = sample_weight.astype(np.float64)
+    X = X.astype(dtype, copy=False)
     for name, sizes in (("X", np.abs(X).max(axis=0)), ("Y", np.abs(Y).max(keepdims=True))):
         # Squares of a column of tiny entries would vanish, and with them its weight.
         if np.any(sizes > 1 / SMALLEST_ENTRY) or np.any((sizes > 0) & (sizes < SMALLEST_ENTRY)):
             part = "the entries of one of its columns" if name == "X" else "its entries"
             raise ValueError(f"rescale {name}: squares of {part} leave the floating point range.")
-    return X.astype(dtype, copy=False), Y, sample_weight, single
+    return X, Y, sample_weight, single
 
 
 def _check_init(init, n_features):

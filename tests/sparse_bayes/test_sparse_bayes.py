@@ -376,6 +376,14 @@ def test_the_intercept_counts_where_noise_would_collapse():
     assert_allclose(result.noise_variance, 1e-3 * y.var(ddof=1))
 
 
+def test_single_precision_is_taken_without_complaint():
+    X, y = made(40, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        single = sparse_bayes(X.astype(np.float32), y.astype(np.float32))
+    assert_allclose(single.x, sparse_bayes(X, y).x, atol=1e-5)
+
+
 @pytest.mark.parametrize("factor", [1e-130, 1e130])
 def test_one_column_in_other_units(factor):
     X, y = made(40, 5)
