@@ -113,7 +113,7 @@ class SingleIndexRegressor(
         Number of steps of the final refinement, at least 1.
     history_ : dict of str to ndarray
         Iteration, time, objective and certificate (the Newton decrement, relative to the loss)
-        of the final refinement.
+        of the final refinement; empty without one.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -138,6 +138,9 @@ class SingleIndexRegressor(
     refined. Equal samples are merged at first: integer weights equal repeated rows exactly, and
     neither changes which samples are held out. A step of the refinement costs
     ``n_samples * n_features ** 2`` operations.
+
+    If no entry of ``candidate_scores_`` is positive, no start led to a model that predicts held-out
+    samples better than their mean does: trust the final one only if other data confirm it.
 
     On data with little noise, sliced inverse regression for odd links and sliced average variance
     estimation for even ones are the best starts: they use the target in other ways than linearly.
