@@ -2,10 +2,10 @@
 When a planted direction can be found in a tensor
 ===================================================
 
-A tensor :math:`Y = \\lambda\\, \\theta_*^{\\otimes k} + Z` of noise hides one direction. It exists in the
-data from about :math:`\\lambda = \\sqrt{d}` on, where the planted value stands out from the largest one
-that pure noise has to offer. Whether it is *found* depends on where the search starts: going uphill
-from a random point gets stuck.
+A tensor :math:`Y = \\lambda\\, \\theta_*^{\\otimes k} + Z` of noise hides one direction. It exists
+in the data from about :math:`\\lambda = \\sqrt{d}` on, where the planted value stands out from the
+largest one that pure noise has to offer. Whether it is *found* depends on where the search starts:
+going uphill from a random point gets stuck.
 
 The average of hot Langevin dynamics (Wei, Damian and Lee 2026) is one good start;
 :class:`~sparseopt.decomposition.TensorPCA` has others beside it. The lower panels show how often it
@@ -37,7 +37,8 @@ problems = {3: (50, np.linspace(0, 4, 11)), 4: (22, np.linspace(0, 4, 11))}
 n_seeds = 6
 
 # %%
-# Strengths are given over :math:`\sqrt{d}`. Each point is a mean over the same tensors for all methods.
+# Strengths are given over :math:`\sqrt{d}`. Each point is a mean over tensors that are the same for
+# all methods.
 
 figure, axes = plt.subplots(
     2, 2, figsize=(10, 6), sharex="col", sharey="row", height_ratios=[3, 1], layout="constrained"
@@ -73,6 +74,6 @@ plt.show()
 
 # %%
 # Below the threshold the highest point of the landscape is made of noise, and nobody finds the
-# direction. Above it, one random start fails at strengths where the others succeed. The raw averages
-# are far from perfect, but good enough to go uphill from: the average at ``kappa=1`` further down than
-# the partial trace, which is its limit at infinite temperature.
+# direction. Above it, one random start fails at strengths where the others succeed. The raw
+# averages are good enough to go uphill from. At ``kappa=1`` that of the dynamics works for weaker
+# signals than the partial trace, which is its limit at infinite temperature.

@@ -157,6 +157,15 @@ class DenseTensor(SymmetricTensor):
         """Return the symmetric tensor, of shape (d,) * k."""
         return symmetrise(self.given)
 
+    def with_random_signs(self, rng):
+        """Return the symmetric tensor with a random sign for each of its different entries."""
+        shape = self.given.shape
+        index = np.sort(np.indices(shape).reshape(self.order, -1), axis=0)
+        drawn = rng.choice(np.array([-1.0, 1.0]), size=math.prod(shape))
+        signs = np.reshape(drawn[np.ravel_multi_index(index, shape)], shape)
+        xp, device = self.xp, array_api_compat.device(self.given)
+        return DenseTensor(self.entries() * xp.asarray(signs, dtype=self.like.dtype, device=device))
+
     def noise_scale(self):
         """Return the standard deviation of the noise from the median absolute entry.
 

@@ -1,15 +1,11 @@
 """The estimator of tensor PCA: rank-one parts of a noisy symmetric tensor, and whether they are."""
 
-import functools
 import math
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,21 +14,9 @@ from sparseopt.decomposition._implicit_tensor import FactoredTensor
 from sparseopt.decomposition._symmetric_tensor import DeflatedTensor
 from sparseopt.decomposition._tensor_detection import detection_threshold, signal_to_noise
 from sparseopt.decomposition._tensor_input import check_tensor
-from sparseopt.decomposition._tensor_solvers import (
-    LARGEST_UNFOLDING,
-    langevin_start,
-    leading_matrix_direction,
-    partial_trace_start,
-    power_iteration,
-    random_points,
-    smoothed_start,
-    tolerance_of,
-    unfolding_size,
-    unfolding_start,
-)
+from sparseopt.decomposition._tensor_search import Settings, find_rank_one
 
-ENOUGH_AGREEMENT = 0.9  # of the averages of two halves of the chains
-TEMPERATURE_POINTS = 32
+LARGEST_PVALUE = 0.05  # of a detection by random signs
 
 
 class TensorPCA(CallbackSupportMixin, BaseEstimator):
@@ -81,12 +65,17 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
     noise_scale : "mad" or float, default="mad"
         Standard deviation of the entries of Z, for ``snr_``. "mad" estimates it from the median
         absolute entry; this needs a dense tensor.
+    n_sign_flips : int, default=0
+        Number of searches in the same tensor with random signs of its entries, or of the weights
+        of its factors; 19 or more, which then decide ``detected_``. They take as long as so many
+        fits, and assume no more of the noise than that each of these is as often positive as
+        negative. A signal that sits in a single factor is not seen in this way.
     tol : float, default=1e-10
         Power iteration ends when a step is at most this long.
     random_state : int, RandomState instance, Generator or None, default=None
         Draws the chains and random starts.
     n_jobs : int or None, default=None
-        Number of runs of ``n_init`` at once. The result does not depend on it.
+        Number of runs of ``n_init`` or ``n_sign_flips`` at once. The result does not depend on it.
 
     Attributes
     ----------
@@ -105,7 +94,10 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
     threshold_ : float
         What pure noise exceeds in at most 5 % of tensors.
     detected_ : ndarray of bool of shape (n_components,)
-        Whether ``snr_`` exceeds the threshold. False where the noise is unknown.
+        Whether ``snr_`` exceeds the threshold, or, with ``n_sign_flips``, ``pvalue_`` is at most
+        0.05. False where nothing is known of the noise.
+    pvalue_ : ndarray of shape (n_components,) or None
+        Share of the tensors with random signs, itself included, whose value is as large.
     agreement_ : ndarray of shape (n_components,)
         Absolute cosine of the averages of two halves of the chains, NaN without chains. It tells
         whether the average has converged, and nothing about a signal.
@@ -152,8 +144,8 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
 
     For an even order from 4 on, spikes are taken to be positive: fit ``-Y`` for the others.
 
-    The threshold of ``detected_`` is for independent normal noise. It says nothing for noise that
-    sits in few entries, or in the factors of a sum.
+    The threshold of ``detected_`` is for independent normal noise. For noise that sits in few
+    entries, or in the factors of a sum, use ``n_sign_flips``.
 
     This is no estimator of samples and features: scikit-learn's checks and pipelines, which are
     for tables, do not apply. For a matrix, k = 2, it is an eigenvector.
@@ -191,6 +183,7 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
         "refine": ["boolean"],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "noise_scale": [StrOptions({"mad"}), Interval(Real, 0, None, closed="neither")],
+        "n_sign_flips": [Interval(Integral, 0, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state", np.random.Generator],
         "n_jobs": [Integral, None],
@@ -211,6 +204,7 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
         refine=True,
         n_init=1,
         noise_scale="mad",
+        n_sign_flips=0,
         tol=1e-10,
         random_state=None,
         n_jobs=None,
@@ -227,6 +221,7 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
         self.refine = refine
         self.n_init = n_init
         self.noise_scale = noise_scale
+        self.n_sign_flips = n_sign_flips
         self.tol = tol
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -255,16 +250,21 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
             )
         tensor = check_tensor(Y)
         self._check_arguments(tensor)
-        seeds = spawn_seeds(self.random_state, self.n_components)
+        settings = Settings(**{name: getattr(self, name) for name in Settings._fields})
+        seeds = spawn_seeds(self.random_state, self.n_components + self.n_sign_flips)
+        seeds, null_seeds = seeds[: self.n_components], seeds[self.n_components :]
         scale = tensor.noise_scale() if self.noise_scale == "mad" else float(self.noise_scale)
         found, rest = [], tensor
         with FitReporter(self, Y, y, n_tasks=self.n_components, max_iter=self.max_iter) as reporter:
             for number, seed in enumerate(seeds):
                 with reporter.task(f"component {number}") as callback:
-                    found.append(self._find(rest, seed, scale, callback))
+                    found.append(find_rank_one(rest, settings, seed, scale, callback))
                 if number + 1 < self.n_components:
                     rest = DeflatedTensor(tensor, _sum_of_powers(found, tensor))
-        self._store(found, tensor, scale)
+        alone = settings._replace(n_jobs=None)
+        tasks = [(tensor, alone, null_seed, scale) for null_seed in null_seeds]
+        null = np.array(run_parallel(_largest_by_chance, tasks, n_jobs=self.n_jobs))
+        self._store(found, tensor, scale, null)
         return self
 
     def _check_arguments(self, tensor):
@@ -272,6 +272,16 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 f"n_components must be at most the length of the modes, {tensor.n_features}, got "
                 f"{self.n_components}."
+            )
+        if 0 < self.n_sign_flips < round(1 / LARGEST_PVALUE) - 1:
+            raise ValueError(
+                "n_sign_flips must be 0, or 19 or more for p-values of 0.05, got "
+                f"{self.n_sign_flips}."
+            )
+        if self.n_sign_flips and not hasattr(tensor, "with_random_signs"):
+            raise ValueError(
+                "n_sign_flips must be 0 for a TensorOperator, whose entries are out of reach, got "
+                f"{self.n_sign_flips}."
             )
         if self.solver == "partial_trace" and not tensor.has_partial_trace():
             raise ValueError(
@@ -283,106 +293,7 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
                 'solver="unfolding" needs a dense array Y: use "partial_trace" or "langevin".'
             )
 
-    def _find(self, tensor, seed, scale, callback):
-        """Return the leading rank-one part, and how it was found."""
-        starts, runs = self._starts(tensor, seed, scale, callback)
-        names, xp = list(starts), tensor.xp
-        theta, nit, change = xp.concat(list(starts.values())), 0, None
-        if tensor.order == 2 and (self.refine or self.solver == "auto"):
-            theta, names = leading_matrix_direction(tensor)[None, :], ["eigenvector"]
-        elif self.refine:
-            ascent = power_iteration(tensor, theta, tol=self.tol)
-            theta, nit, change = ascent.x, ascent.nit, ascent.change
-        value = tensor.value(theta)
-        if tensor.order % 2:
-            theta = xp.where((value < 0)[:, None], -theta, theta)
-            value = xp.abs(value)
-        names = [name for name in names for _ in range(theta.shape[0] // len(names))]
-        best = int(xp.argmax(xp.abs(value) if tensor.order == 2 else value))
-        run = self._best_run(runs, names, value)
-        self._warn(tensor, run if names[best] == "langevin" else None, change, best)
-        ends: dict = {}
-        for row, name in enumerate(names):
-            if name not in ends or float(value[row]) > ends[name][1]:
-                ends[name] = (theta[row, :], float(value[row]))
-        nit += 0 if run is None else run.nit
-        return Bunch(theta=theta[best, :], value=value[best], run=run, nit=nit, ends=ends)
-
-    def _starts(self, tensor, seed, scale, callback):
-        """Return points to go uphill from, by solver, and the runs of chains."""
-        solver, starts, runs = self.solver, {}, []
-        if solver == "auto" and tensor.order == 2:
-            return {"eigenvector": partial_trace_start(tensor)[None, :]}, runs
-        chosen, *seeds = seed.spawn(1 + self.n_init)
-        rng = np.random.default_rng(chosen)
-        unfolds = tensor.can_unfold and unfolding_size(tensor) <= LARGEST_UNFOLDING
-        if solver == "partial_trace" or (solver == "auto" and tensor.has_partial_trace()):
-            starts["partial_trace"] = partial_trace_start(tensor)[None, :]
-        if solver == "unfolding" or (solver == "auto" and unfolds):
-            starts["unfolding"] = unfolding_start(tensor)[None, :]
-        if solver == "power":
-            starts["power"] = random_points(tensor, self.n_chains, rng)
-        if solver == "smoothed":
-            first = random_points(tensor, self.n_init, rng)
-            starts["smoothed"] = smoothed_start(tensor, first, rng)
-        if solver in ("auto", "langevin"):
-            runs = self._run_chains(tensor, seeds, scale, callback)
-            starts["langevin"] = tensor.xp.stack([run.x for run in runs])
-        return starts, runs
-
-    def _run_chains(self, tensor, seeds, scale, callback):
-        noise = scale if math.isfinite(scale) and scale > 0 else 1.0
-        automatic = self.temperature == "auto"
-        run = functools.partial(
-            langevin_start,
-            tensor,
-            average=self.average,
-            eps=("auto", self.kappa) if automatic else self.temperature / noise,
-            callback=callback,
-            n_chains=self.n_chains,
-            max_iter=self.max_iter,
-            burn_in=self.burn_in,
-            step_size=self.step_size,
-        )
-        generators = [np.random.default_rng(seed) for seed in seeds]
-        # A callback belongs to this process.
-        n_jobs = self.n_jobs if callback is None else None
-        runs = run_parallel(_call_with_seed, [(run, rng) for rng in generators], n_jobs=n_jobs)
-        for done, seed in zip(runs, seeds, strict=True):
-            done.temperature = done.eps * noise
-            done.kappa = self.kappa * 0.5**done.n_eps_halvings
-            if not automatic:
-                done.kappa = measure_kappa(tensor, done.eps, np.random.default_rng(seed))
-        return runs
-
-    def _best_run(self, runs, names, value):
-        if not runs:
-            return None
-        rows = [row for row, name in enumerate(names) if name == "langevin"]
-        if len(rows) < len(runs):  # all replaced by an eigenvector
-            return runs[0]
-        values = [float(value[row]) for row in rows]
-        return runs[int(np.argmax(values))]
-
-    def _warn(self, tensor, run, change, best):
-        """Warn if the result is not what more iterations would give."""
-        if run is not None and run.agreement < ENOUGH_AGREEMENT and tensor.order > 2:
-            warnings.warn(
-                f"The averages of two halves of the chains agree to {run.agreement:.3f} only "
-                f"(below {ENOUGH_AGREEMENT}): increase max_iter or n_chains.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-        if change is not None and float(change[best]) > max(self.tol, tolerance_of(tensor)):
-            warnings.warn(
-                f"Power iteration did not converge: its last step was {float(change[best]):.3g} "
-                f"long (tolerance {self.tol:.3g}). Increase tol if this suffices; a small gap is "
-                "common where there is no signal.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-
-    def _store(self, found, tensor, scale):
+    def _store(self, found, tensor, scale, null):
         xp = tensor.xp
         runs = [part.run for part in found]
         self.components_ = xp.stack([part.theta for part in found])
@@ -394,6 +305,12 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
             tensor.order, tensor.n_features, estimated=self.noise_scale == "mad"
         )
         self.detected_ = self.snr_ > self.threshold_  # False for NaN
+        self.pvalue_ = None
+        if self.n_sign_flips:
+            values = np.abs([float(part.value) for part in found])
+            exceeding = np.sum(null >= values[:, None], axis=1)
+            self.pvalue_ = (1 + exceeding) / (1 + self.n_sign_flips)
+            self.detected_ = self.pvalue_ <= LARGEST_PVALUE
         self.agreement_ = _numbers(runs, "agreement")
         self.temperature_ = _numbers(runs, "temperature")
         self.kappa_ = _numbers(runs, "kappa")
@@ -457,17 +374,11 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
         return tags
 
 
-def measure_kappa(tensor, eps, rng):
-    """Return the pull of the drift beside that of the noise at an inverse temperature."""
-    theta, xp = random_points(tensor, TEMPERATURE_POINTS, rng), tensor.xp
-    gradient = tensor.gradient(theta)
-    drift = gradient - theta * xp.vecdot(theta, gradient, axis=-1)[:, None]
-    rms = math.sqrt(float(xp.mean(xp.vecdot(drift, drift, axis=-1))))
-    return 2 * eps * rms / (tensor.n_features - 1)
-
-
-def _call_with_seed(run, rng):
-    return run(random_state=rng)
+def _largest_by_chance(tensor, settings, seed, scale):
+    """Return the largest value of f that a search finds after random changes of signs."""
+    signs, search = seed.spawn(2)
+    flipped = tensor.with_random_signs(np.random.default_rng(signs))
+    return abs(float(find_rank_one(flipped, settings, search, scale, warn=False).value))
 
 
 def _numbers(runs, name):

@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 
 from sparseopt.datasets import make_spiked_tensor
 from sparseopt.decomposition import FactoredTensor, TensorOperator, TensorPCA
-from sparseopt.decomposition._symmetric_tensor import DenseTensor, mean_drift
+from sparseopt.decomposition._symmetric_tensor import DenseTensor, mean_drift, symmetrise
 from sparseopt.decomposition._tensor_solvers import (
     langevin_start,
     partial_trace_start,
@@ -264,6 +264,15 @@ def test_the_number_of_jobs_does_not_matter():
     assert serial.singular_values_[0] >= single.singular_values_[0]
 
 
+def test_every_start_is_followed():
+    problem = spiked(3)
+    one = TensorPCA(random_state=0).fit(problem.tensor)
+    more = TensorPCA(n_init=3, random_state=0).fit(problem.tensor)
+    assert more.candidates_[0].keys() == one.candidates_[0].keys()
+    assert more.candidates_[0]["langevin"][1] >= one.candidates_[0]["langevin"][1] - 1e-9
+    assert more.average_.shape == one.average_.shape
+
+
 def test_disagreeing_chains_are_reported():
     Y = np.random.default_rng(0).standard_normal((30,) * 3)
     model = TensorPCA(solver="langevin", n_chains=2, max_iter=4, burn_in=0, random_state=0)
@@ -362,6 +371,55 @@ def test_integers_and_lists():
         assert_array_equal(model.components_, expected.components_)
 
 
+# -- random signs ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_random_signs_keep_sizes_and_symmetry(k):
+    rng, S = (
+        np.random.default_rng(0),
+        symmetrise(np.random.default_rng(1).standard_normal((5,) * k)),
+    )
+    flipped = DenseTensor(S).with_random_signs(rng).entries()
+    assert_allclose(np.abs(flipped), np.abs(S), atol=1e-14)
+    assert_allclose(symmetrise(flipped), flipped, atol=1e-14)
+    assert 0.1 < np.mean(flipped * S > 0) < 0.9
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_random_signs_tell_signals_of_all_kinds(k):
+    problem = spiked(k)
+    options = {"solver": "partial_trace", "n_sign_flips": 19, "tol": 1e-6, "random_state": 0}
+    X = np.random.default_rng(0).standard_normal((1000, 8))
+    labels = np.tanh(X[:, 0]) if k % 2 else np.abs(X[:, 0])
+    data = FactoredTensor(X, labels - labels.mean(), order=k)
+    for Y in (problem.tensor, coordinates_of(problem.tensor), data):
+        model = TensorPCA(**options).fit(Y)
+        assert model.pvalue_.tolist() == [0.05]
+        assert model.detected_.tolist() == [True]
+    parallel = TensorPCA(n_jobs=2, **options)
+    with parallel_config("threading"):
+        assert parallel.fit(Y).pvalue_.tolist() == [0.05]
+
+
+def test_random_signs_of_noise():
+    detected, pvalues = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        # Heavy tails in few entries: no threshold for normal noise would do.
+        coords, data = rng.integers(0, 12, (3, 60)), rng.standard_t(2, 60)
+        Y = SimpleNamespace(coords=coords, data=data, shape=(12,) * 3)
+        model = TensorPCA(solver="partial_trace", n_sign_flips=19, tol=1e-4, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(Y)
+        detected.append(model.detected_[0])
+        pvalues.append(model.pvalue_[0])
+    # The level is exact: 3 of 60 are expected, and pvalues uniform on 0.05, 0.1, ..., 1.
+    assert np.mean(detected) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 60)
+    assert abs(np.mean(pvalues) - 0.525) < 3 * 0.29 / np.sqrt(60)
+
+
 # -- components, output ----------------------------------------------------------------
 
 
@@ -416,71 +474,3 @@ def test_it_says_that_it_is_not_for_tables():
     tags = get_tags(TensorPCA()).input_tags
     assert not tags.two_d_array
     assert tags.three_d_array
-
-
-# -- wrong input -----------------------------------------------------------------------
-
-Y3 = np.zeros((4, 4, 4))
-
-
-@pytest.mark.parametrize(
-    ("Y", "message"),
-    [
-        (np.zeros(4), r"Y must have from 2 to 6 modes, got shape \(4,\)"),
-        (np.zeros((2,) * 7), "Y must have from 2 to 6 modes"),
-        (np.zeros((4, 4, 3)), r"Y must have modes of equal length, got shape \(4, 4, 3\)"),
-        (np.zeros((1, 1)), "Y must have modes of length 2 or more"),
-        (Y3 * 1j, "Y must be real. Complex data not supported"),
-        (np.where(np.arange(4) == 1, np.nan, Y3), "Y must be finite"),
-        (np.where(np.arange(4) == 1, np.inf, Y3), "Y must be finite"),
-        (np.full((3, 3, 3), "a"), "Y must hold real numbers"),
-        (coordinates_of(np.eye(3)[:2]), "Y must have modes of equal length"),
-        (coordinates_of(np.ones(3)), "Y must have from 2 to 6 modes"),
-        (FactoredTensor(np.ones((3, 1))), "Y must have modes of length 2 or more"),
-    ],
-)
-def test_wrong_tensors(Y, message):
-    with pytest.raises(ValueError, match=message):
-        TensorPCA().fit(Y)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"kappa": 0.0}, "'kappa' parameter"),
-        ({"kappa": -1.0}, "'kappa' parameter"),
-        ({"step_size": 0.0}, "'step_size' parameter"),
-        ({"step_size": 2.1}, "'step_size' parameter"),
-        ({"burn_in": 100}, "burn_in must be below max_iter=100, got burn_in=100"),
-        ({"burn_in": -1}, "'burn_in' parameter"),
-        ({"max_iter": 0}, "'max_iter' parameter"),
-        ({"n_chains": 0}, "'n_chains' parameter"),
-        ({"n_init": 0}, "'n_init' parameter"),
-        ({"n_components": 0}, "'n_components' parameter"),
-        ({"n_components": 5}, "n_components must be at most the length of the modes, 4"),
-        ({"temperature": 0.0}, "'temperature' parameter"),
-        ({"noise_scale": 0.0}, "'noise_scale' parameter"),
-        ({"noise_scale": "std"}, "'noise_scale' parameter"),
-        ({"solver": "amp"}, "'solver' parameter"),
-        ({"average": "second"}, "'average' parameter"),
-        ({"tol": -1.0}, "'tol' parameter"),
-    ],
-)
-def test_wrong_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        TensorPCA(**parameters).fit(Y3)
-
-
-def test_solvers_that_need_entries():
-    with pytest.raises(ValueError, match='solver="unfolding" needs a dense array'):
-        TensorPCA(solver="unfolding").fit(FactoredTensor(np.ones((3, 4))))
-    with pytest.raises(ValueError, match='solver="partial_trace" needs the partial trace'):
-        TensorPCA(solver="partial_trace").fit(TensorOperator(lambda theta: theta, 4, 5))
-
-
-def test_wrong_input_of_a_fitted_model():
-    model = TensorPCA(random_state=0).fit(spiked(3).tensor)
-    with pytest.raises(ValueError, match="Y must have 3 modes of length 30, as in fit, got 2"):
-        model.transform(np.eye(30))
-    with pytest.raises(ValueError, match="weights must have shape"):
-        model.inverse_transform([1.0, 2.0])
