@@ -433,3 +433,36 @@ def test_bad_data():
         SingleIndexRegressor().fit(X, y, sample_weight=np.append(-1.0, np.ones(39)))
     with pytest.raises(ValueError, match="1 sample"):
         SingleIndexRegressor().fit(X[:1], y[:1])
+
+
+class Monitor:
+    """A callback that evaluates the model while it is being fitted."""
+
+    def __init__(self, X, y):
+        self.X, self.y, self.names, self.scores = X, y, [], []
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        self.names.append(context.task_name)
+        if fitted_estimator is not None:
+            self.scores.append(fitted_estimator.score(self.X, self.y))
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_callbacks_see_starts_and_the_refined_models(n_jobs):
+    X, y, _ = make(h(3), 300, 6)
+    monitor = Monitor(X, y)
+    model = SingleIndexRegressor(**CHEAP, n_jobs=n_jobs).set_callbacks(monitor).fit(X, y)
+    if n_jobs is None:  # other processes keep what they saw
+        assert monitor.names[:2] == ["start ols", "start phd"]
+    assert "refinement" in monitor.names
+    assert len(monitor.scores) >= model.n_iter_
+    assert monitor.scores[-1] == pytest.approx(model.score(X, y))
