@@ -203,6 +203,40 @@ class ProjectedTensor(SymmetricTensor):
         return rest[0, :]
 
 
+class ScaledTensor(SymmetricTensor):
+    """A tensor times a number, which keeps squares of gradients from over- and underflow.
+
+    Parameters
+    ----------
+    tensor : SymmetricTensor
+        The tensor.
+    scale : float
+        The number.
+    """
+
+    def __init__(self, tensor, scale):
+        super().__init__(tensor.order, tensor.n_features, tensor.like)
+        self.tensor, self.scale = tensor, scale
+        self.can_unfold = tensor.can_unfold
+
+    def contract(self, theta):
+        return self.scale * self.tensor.contract(theta)
+
+    def has_partial_trace(self):
+        return self.tensor.has_partial_trace()
+
+    def partial_trace(self):
+        return self.scale * self.tensor.partial_trace()
+
+    def entries(self):
+        """Return the symmetric tensor, of shape (d,) * k."""
+        return self.scale * self.tensor.entries()
+
+    def with_random_signs(self, rng):
+        """Return the tensor with random signs."""
+        return ScaledTensor(self.tensor.with_random_signs(rng), self.scale)
+
+
 class DeflatedTensor(SymmetricTensor):
     """A tensor without some rank-one tensors that were found in it.
 
@@ -231,6 +265,20 @@ class DeflatedTensor(SymmetricTensor):
     def entries(self):
         """Return the symmetric tensor, of shape (d,) * k."""
         return self.tensor.entries() - self.found.entries()
+
+
+def power_of_two_near(tensor, theta):
+    """Return a power of two near the largest entry of the contractions with some points.
+
+    Raises ValueError if that is not finite.
+    """
+    largest = float(tensor.xp.max(tensor.xp.abs(tensor.contract(theta))))
+    if not math.isfinite(largest):
+        raise ValueError(
+            "Y has contractions that are not finite: check it for NaN and overflow, or rescale it."
+        )
+    limit = 120 if tensor.like.dtype == tensor.xp.float32 else 1000  # its inverse is in range too
+    return 2.0 ** min(max(math.frexp(largest)[1], -limit), limit)
 
 
 def symmetrise(Y):

@@ -18,13 +18,15 @@ EDGE_QUANTILE = 1.4538
 MEDIAN_SPREAD = 1.166  # times 1 / sqrt(n): relative standard deviation of a median absolute value
 
 
-def signal_to_noise(value, noise_scale, n_features):
-    """Return the value of f over the noise's standard deviation and the root of d."""
-    size = abs(float(value))
-    if size == 0:
-        return 0.0
-    with np.errstate(divide="ignore"):
-        return float(np.float64(size) / (np.float64(noise_scale) * math.sqrt(n_features)))
+def signal_to_noise(values, noise_scale, n_features):
+    """Return absolute values of f over the noise's standard deviation and the root of d.
+
+    Infinite without noise, and zero for zeros.
+    """
+    values = np.abs(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = values / (noise_scale * math.sqrt(n_features))
+    return np.where(values > 0, ratios, 0.0)
 
 
 def detection_threshold(order, n_features, *, estimated):

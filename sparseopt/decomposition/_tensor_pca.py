@@ -11,10 +11,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from sparseopt._core import FitReporter, fitting, run_parallel, spawn_seeds
 from sparseopt.decomposition._implicit_tensor import FactoredTensor
-from sparseopt.decomposition._symmetric_tensor import DeflatedTensor
+from sparseopt.decomposition._symmetric_tensor import (
+    DeflatedTensor,
+    ScaledTensor,
+    power_of_two_near,
+)
 from sparseopt.decomposition._tensor_detection import detection_threshold, signal_to_noise
 from sparseopt.decomposition._tensor_input import check_tensor
 from sparseopt.decomposition._tensor_search import Settings, find_rank_one
+from sparseopt.decomposition._tensor_solvers import random_points
 
 LARGEST_PVALUE = 0.05  # of a detection by random signs
 
@@ -254,17 +259,22 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
         seeds = spawn_seeds(self.random_state, self.n_components + self.n_sign_flips)
         seeds, null_seeds = seeds[: self.n_components], seeds[self.n_components :]
         scale = tensor.noise_scale() if self.noise_scale == "mad" else float(self.noise_scale)
-        found, rest = [], tensor
+        # Computed in units near the size of Y, whose powers are exact.
+        points = random_points(tensor, 4, np.random.default_rng(0))
+        unit = power_of_two_near(tensor, points)
+        tensor = rest = ScaledTensor(tensor, 1 / unit)
+        noise = (scale if scale > 0 else 1.0) / unit  # NaN is unknown
+        found = []
         with FitReporter(self, Y, y, n_tasks=self.n_components, max_iter=self.max_iter) as reporter:
             for number, seed in enumerate(seeds):
                 with reporter.task(f"component {number}") as callback:
-                    found.append(find_rank_one(rest, settings, seed, scale, callback))
+                    found.append(find_rank_one(rest, settings, seed, noise, callback))
                 if number + 1 < self.n_components:
                     rest = DeflatedTensor(tensor, _sum_of_powers(found, tensor))
         alone = settings._replace(n_jobs=None)
-        tasks = [(tensor, alone, null_seed, scale) for null_seed in null_seeds]
+        tasks = [(tensor, alone, null_seed, noise) for null_seed in null_seeds]
         null = np.array(run_parallel(_largest_by_chance, tasks, n_jobs=self.n_jobs))
-        self._store(found, tensor, scale, null)
+        self._store(found, tensor, scale, unit, null)
         return self
 
     def _check_arguments(self, tensor):
@@ -293,30 +303,34 @@ class TensorPCA(CallbackSupportMixin, BaseEstimator):
                 'solver="unfolding" needs a dense array Y: use "partial_trace" or "langevin".'
             )
 
-    def _store(self, found, tensor, scale, null):
+    def _store(self, found, tensor, scale, unit, null):
         xp = tensor.xp
         runs = [part.run for part in found]
         self.components_ = xp.stack([part.theta for part in found])
-        self.singular_values_ = xp.stack([part.value for part in found])
+        self.singular_values_ = unit * xp.stack([part.value for part in found])
         self.order_, self.n_features_in_ = tensor.order, tensor.n_features
         self.noise_scale_ = scale
-        self.snr_ = np.array([signal_to_noise(p.value, scale, tensor.n_features) for p in found])
+        values = np.array([float(part.value) for part in found])
+        self.snr_ = signal_to_noise(values, scale / unit, tensor.n_features)
         self.threshold_ = detection_threshold(
             tensor.order, tensor.n_features, estimated=self.noise_scale == "mad"
         )
         self.detected_ = self.snr_ > self.threshold_  # False for NaN
         self.pvalue_ = None
         if self.n_sign_flips:
-            values = np.abs([float(part.value) for part in found])
-            exceeding = np.sum(null >= values[:, None], axis=1)
+            exceeding = np.sum(null >= np.abs(values)[:, None], axis=1)
             self.pvalue_ = (1 + exceeding) / (1 + self.n_sign_flips)
             self.detected_ = self.pvalue_ <= LARGEST_PVALUE
         self.agreement_ = _numbers(runs, "agreement")
         self.temperature_ = _numbers(runs, "temperature")
         self.kappa_ = _numbers(runs, "kappa")
-        self.average_ = _stack(runs, "average", xp)
-        self.second_moment_ = _stack(runs, "second_moment", xp)
-        self.candidates_ = [part.ends for part in found]
+        scale_of_average = unit if self.average == "drift" else 1.0
+        self.average_ = _stack(runs, "average", scale_of_average, xp)
+        self.second_moment_ = _stack(runs, "second_moment", scale_of_average, xp)
+        self.candidates_ = [
+            {name: (theta, unit * value) for name, (theta, value) in part.ends.items()}
+            for part in found
+        ]
         self.n_iter_ = sum(part.nit for part in found)
         self.n_eps_halvings_ = sum(run.n_eps_halvings for run in runs if run is not None)
 
@@ -385,9 +399,9 @@ def _numbers(runs, name):
     return np.array([math.nan if run is None else run[name] for run in runs], dtype=float)
 
 
-def _stack(runs, name, xp):
+def _stack(runs, name, scale, xp):
     arrays = [None if run is None else run[name] for run in runs]
-    return None if any(array is None for array in arrays) else xp.stack(arrays)
+    return None if any(array is None for array in arrays) else scale * xp.stack(arrays)
 
 
 def _sum_of_powers(found, tensor):

@@ -44,7 +44,7 @@ class Settings(NamedTuple):
     n_jobs: int | None
 
 
-def find_rank_one(tensor, settings, seed, scale=math.nan, callback=None, warn=True):
+def find_rank_one(tensor, settings, seed, scale=1.0, callback=None, warn=True):
     """Return the leading rank-one part of a tensor, and how it was found.
 
     Parameters
@@ -56,7 +56,7 @@ def find_rank_one(tensor, settings, seed, scale=math.nan, callback=None, warn=Tr
     seed : numpy.random.SeedSequence
         Of all random numbers.
     scale : float
-        Standard deviation of the noise, the unit of a given temperature; NaN if unknown.
+        Standard deviation of the noise, the unit of a given temperature.
     callback : callable, optional
         For ``langevin_average``.
     warn : bool, default=True
@@ -67,6 +67,11 @@ def find_rank_one(tensor, settings, seed, scale=math.nan, callback=None, warn=Tr
     Bunch
         ``theta`` (d,), ``value``, ``run`` of the chains or None, ``nit``, and ``ends``, a dict of
         ``(theta, f)`` by the names of the starts.
+
+    Raises
+    ------
+    ValueError
+        If values of f are not finite.
     """
     starts, runs = _starts(tensor, settings, seed, scale, callback)
     xp, names = tensor.xp, [name for name, rows in starts.items() for _ in range(rows.shape[0])]
@@ -77,6 +82,8 @@ def find_rank_one(tensor, settings, seed, scale=math.nan, callback=None, warn=Tr
         ascent = power_iteration(tensor, theta, tol=settings.tol)
         theta, nit, change = ascent.x, ascent.nit, ascent.change
     value = tensor.value(theta)
+    if not bool(xp.all(xp.isfinite(value))):
+        raise ValueError("Y gives values that are not finite: check it for NaN, or rescale it.")
     if tensor.order % 2:
         theta = xp.where((value < 0)[:, None], -theta, theta)
         value = xp.abs(value)
@@ -117,13 +124,12 @@ def _starts(tensor, settings, seed, scale, callback):
 
 
 def _run_chains(tensor, settings, seeds, scale, callback):
-    noise = scale if math.isfinite(scale) and scale > 0 else 1.0
     automatic = settings.temperature == "auto"
     run = functools.partial(
         langevin_start,
         tensor,
         average=settings.average,
-        eps=("auto", settings.kappa) if automatic else settings.temperature / noise,
+        eps=("auto", settings.kappa) if automatic else settings.temperature / scale,
         callback=callback,
         n_chains=settings.n_chains,
         max_iter=settings.max_iter,
@@ -135,7 +141,7 @@ def _run_chains(tensor, settings, seeds, scale, callback):
     n_jobs = settings.n_jobs if callback is None else None
     runs = run_parallel(_call_with_seed, [(run, rng) for rng in generators], n_jobs=n_jobs)
     for done, seed in zip(runs, seeds, strict=True):
-        done.temperature = done.eps * noise
+        done.temperature = done.eps * scale
         done.kappa = settings.kappa * 0.5**done.n_eps_halvings
         if not automatic:
             done.kappa = measure_kappa(tensor, done.eps, np.random.default_rng(seed))

@@ -216,6 +216,20 @@ def test_the_scale_of_the_tensor_does_not_matter(scale):
     assert_allclose(other.singular_values_, scale * one.singular_values_, rtol=1e-15)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("scale", "dtype"), [(1e200, float), (1e-200, float), (1e30, np.float32), (1e-30, np.float32)]
+)
+def test_very_large_and_very_small_entries(solver, scale, dtype):
+    for k in (2, 3, 4):
+        problem, options = spiked(k), {"solver": solver, "random_state": 0}
+        expected = TensorPCA(**options).fit(problem.tensor.astype(dtype))
+        model = TensorPCA(**options).fit((scale * problem.tensor).astype(dtype))
+        assert_allclose(abs(np.sum(model.components_ * expected.components_)), 1, rtol=1e-4)
+        assert_allclose(model.snr_, expected.snr_, rtol=1e-4)
+        assert_allclose(model.singular_values_ / scale, expected.singular_values_, rtol=1e-4)
+
+
 def test_a_temperature_is_one_for_unit_noise():
     problem, options = spiked(3), {"solver": "langevin", "refine": False, "random_state": 0}
     chosen = TensorPCA(**options).fit(problem.tensor)

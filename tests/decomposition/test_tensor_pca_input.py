@@ -83,3 +83,11 @@ def test_wrong_input_of_a_fitted_model():
         model.transform(np.eye(30))
     with pytest.raises(ValueError, match="weights must have shape"):
         model.inverse_transform([1.0, 2.0])
+
+
+def test_values_beyond_the_range_of_numbers():
+    X = np.full((2, 3), 1e150) * np.arange(3)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="Y has contractions that are"):
+        TensorPCA().fit(FactoredTensor(X, order=4))
+    with pytest.raises(ValueError, match="Y has contractions that are not finite"):
+        TensorPCA().fit(TensorOperator(lambda theta: np.nan * theta, 3, order=4))
