@@ -58,7 +58,7 @@ def _speed():
         "ratio",
     )
     yield Measurement(
-        "K = 4, N = 64, M = 64, Q = 10^4: an iteration, two cores",
+        "K = 4, N = 64, M = 64, Q = 10^4: an iteration",
         "scale",
         scale.iteration,
         5.0,
