@@ -141,7 +141,9 @@ def _draw_panel(axis, degree, d, table):
         style = {"color": colour, "linestyle": line, "marker": marker, "capsize": 2}
         axis.errorbar(shift * sizes, means, errors, label=name, markersize=4, **style)
     axis.axhline(0.8 / math.sqrt(d), color="0.7", linewidth=0.8)
-    rates = {"$d^{k/2}$": degree / 2, r"$d^{\lceil k/2 \rceil}$": math.ceil(degree / 2)}
+    rates = {"$d^{k/2}$": degree / 2}
+    if degree % 2:
+        rates[r"$d^{\lceil k/2 \rceil}$"] = math.ceil(degree / 2)
     for label, rate in rates.items():
         if sizes[0] <= d**rate <= sizes[-1]:
             axis.axvline(d**rate, color="0.85", linewidth=0.8, zorder=0)
