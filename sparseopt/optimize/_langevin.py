@@ -163,7 +163,7 @@ def langevin_average(
 
     Notes
     -----
-    If the drift is not finite, or would move a chain by more than 2 in one step, all chains start
+    If the drift is not finite, or would move a chain by more than 10 in one step, all chains start
     again with half the ``eps``.
 
     Agreement tells that there are enough iterates. It does not tell that there is a signal: two

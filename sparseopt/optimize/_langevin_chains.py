@@ -15,9 +15,10 @@ from sparseopt._core import Progress, array_namespace
 
 TEMPERATURE_POINTS = 32  # uniform points that measure the drift, for the automatic temperature
 BLOCK = 16  # iterations between two looks at the averages, and of noise drawn at once
-# A step of the drift is at most this long, beside the length 1 of theta. Useful temperatures
-# reach 1.5 where chains climb towards a strong signal.
-LARGEST_PULL = 2.0
+# A step of the drift is at most this long, beside the length 1 of theta, which it is added to
+# before both are normalised. Useful temperatures reach 1.5 where chains climb towards a strong
+# signal, and 6 at single points where data have heavy tails: those must not cool all chains.
+LARGEST_PULL = 10.0
 MOST_HALVINGS = 30  # of the inverse temperature, before a run gives up
 ENOUGH_AGREEMENT = 0.9  # of the averages of two halves of the chains
 
@@ -138,7 +139,8 @@ class Chains:
         """Take one step of all chains."""
         xp, settings = array_namespace(self.theta), self.settings
         self.drift = self.drift_of(self.theta)
-        pull = self.eps * settings.dt * xp.linalg.vector_norm(self.drift, axis=-1)
+        # Scaled before it is squared: the drift has the units of the data.
+        pull = xp.linalg.vector_norm((self.eps * settings.dt) * self.drift, axis=-1)
         # A maximum keeps NaN, so that the device is asked once for a block of iterations.
         self.largest_pull = xp.maximum(self.largest_pull, xp.max(pull))
         if self.nit >= settings.burn_in:
@@ -203,9 +205,8 @@ def run_block(chains):
         pull = float(chains.largest_pull)
         if not pull <= LARGEST_PULL:  # holds for NaN
             _halve(chains, pull)
-    xp = array_namespace(chains.drift)
-    square = xp.mean(xp.sum(chains.drift**2, axis=-1))
-    return Progress(math.sqrt(float(square)), 1 - chains.quick_agreement(), iterations=n_new)
+    rms = root_mean_square(chains.drift)
+    return Progress(rms, 1 - chains.quick_agreement(), iterations=n_new)
 
 
 def _halve(chains, pull):
@@ -277,22 +278,27 @@ def choose_inverse_temperature(tangent, n_features, kappa, seed, like):
     ``kappa`` is the pull of the drift over one relaxation time beside that of the noise. A
     drift that is zero everywhere gives 0, which leaves Brownian motion.
     """
-    xp = array_namespace(like)
     normals = np.random.default_rng(seed).standard_normal((TEMPERATURE_POINTS, n_features))
     drift = tangent(normalise(move_like(normals, like)))
-    double = xp.astype(drift, xp.float64, copy=False)
-    largest = float(xp.max(xp.abs(double)))
-    if not math.isfinite(largest):
+    rms = root_mean_square(drift)
+    if not math.isfinite(rms):
         raise FloatingPointError(
             "drift returned values that are not finite at uniform points of the sphere, so that "
             "no temperature can be chosen. Check the data for NaN and overflow, or rescale it."
         )
-    if largest == 0.0:
-        return 0.0
+    return kappa * (n_features - 1) / (2 * rms) if rms > 0 else 0.0
+
+
+def root_mean_square(drift):
+    """Return the root mean square length of the rows, whatever their scale; NaN or inf are kept."""
+    xp = array_namespace(drift)
+    double = xp.astype(drift, xp.float64, copy=False)
+    largest = float(xp.max(xp.abs(double)))
+    if not math.isfinite(largest) or largest == 0.0:
+        return largest
     # A power of two as scale keeps squares within range, and the result free of rounding.
-    scale = 2.0 ** math.frexp(largest)[1]
-    rms = scale * math.sqrt(float(xp.mean(xp.sum((double / scale) ** 2, axis=-1))))
-    return kappa * (n_features - 1) / (2 * rms)
+    scale = 2.0 ** (math.frexp(largest)[1] - 1)
+    return scale * math.sqrt(float(xp.mean(xp.sum((double / scale) ** 2, axis=-1))))
 
 
 def direction_of(mean):
@@ -300,9 +306,14 @@ def direction_of(mean):
 
 
 def cosine(first, second):
+    """Return the |cos| between two arrays as vectors, whatever their scale; NaN if one is zero."""
     xp = array_namespace(first)
+    sizes = [float(xp.max(xp.abs(array))) for array in (first, second)]
+    if not all(0 < size < math.inf for size in sizes):
+        return math.nan
+    first, second = first / sizes[0], second / sizes[1]  # squares neither overflow nor vanish
     norms = float(xp.linalg.vector_norm(first) * xp.linalg.vector_norm(second))
-    return abs(float(xp.sum(first * second))) / norms if norms > 0 else math.nan
+    return abs(float(xp.sum(first * second))) / norms
 
 
 def move_like(host, like):
@@ -314,7 +325,7 @@ def move_like(host, like):
 
 
 def check_points(theta0, n_chains, n_features):
-    """Return first iterates (n_chains, n_features), a new NumPy array, not normalised."""
+    """Return first iterates (n_chains, n_features), a new NumPy array, of lengths from 1 on."""
     host = np.asarray(theta0)
     shape = (n_chains, n_features)
     if host.shape not in (shape, shape[1:]):
@@ -323,4 +334,5 @@ def check_points(theta0, n_chains, n_features):
         raise ValueError(f"theta0 must be real, got dtype {host.dtype}.")
     if not (np.all(np.isfinite(host)) and np.all(np.any(host != 0, axis=-1))):
         raise ValueError("theta0 must be finite, and without points at the origin.")
-    return np.array(np.broadcast_to(host, shape), dtype=np.float64)
+    points = np.array(np.broadcast_to(host, shape), dtype=np.float64)
+    return points / np.max(np.abs(points), axis=-1, keepdims=True)  # squares stay within range

@@ -124,6 +124,34 @@ def test_hermite_polynomials_of_any_array_library():
 # What the averages converge to
 
 
+def test_heavy_tails_do_not_cool_the_chains():
+    reference = STATISTICS["sim"][3]
+    assert (reference["k"], reference["d"], reference["n"]) == (4, 50, 2500)
+    found = []
+    for seed in reference["seeds"]:
+        rng = np.random.default_rng(seed)
+        planted = rng.standard_normal(50)
+        planted /= np.linalg.norm(planted)
+        X = rng.standard_normal((2500, 50))
+        y = hermite(X @ planted, 4) + reference["noise"] * rng.standard_normal(2500)
+
+        def drift(theta, X=X, y=y):
+            return (y[:, None] * hermite_derivative(X @ theta.T, 4)).T @ X / 2500
+
+        result = langevin_average(
+            drift, 50, eps=("auto", reference["kappa"]), n_chains=20, second_moment=True,
+            random_state=0, warn=False,
+        )  # fmt: skip
+        assert result.n_eps_halvings == 0
+        averages = [leading_direction(result[n]) for n in ("second_moment", "drift_second")]
+        last = math.sqrt(np.mean((result.last @ planted) ** 2))
+        found.append([overlap(direction, planted) for direction in averages] + [last])
+    columns = [reference["cols"].index(name) for name in ("avg", "drift", "last_rms")]
+    per_seed = np.array(reference["per_seed"])[:, columns]
+    error = np.std(per_seed, axis=0, ddof=1) / math.sqrt(5)
+    assert np.all(np.mean(found, axis=0) > np.mean(per_seed, axis=0) - 3 * error)
+
+
 @pytest.mark.parametrize("k", [3, 4])
 def test_the_drift_average_tends_to_its_closed_form_as_it_gets_hot(k):
     S = TENSORS[f"k{k}_sym"]
@@ -284,9 +312,11 @@ def test_scaling_by_a_power_of_two_changes_nothing_at_an_automatic_temperature()
     S, _ = spiked(20, 10.0, seed=2)
     runs = [
         langevin_average(fast_gradient(c * S), 20, eps=("auto", 1.0), random_state=0, warn=False)
-        for c in (1.0, 2.0**40, 2.0**-40, 2.0**-600)
+        for c in (1.0, 2.0**40, 2.0**-40, 2.0**-600, 2.0**600)
     ]
-    for c, run in zip((2.0**40, 2.0**-40, 2.0**-600), runs[1:], strict=True):
+    for c, run in zip((2.0**40, 2.0**-40, 2.0**-600, 2.0**600), runs[1:], strict=True):
+        assert run.agreement == pytest.approx(runs[0].agreement, rel=1e-12)
+        assert run.history["drift_norm"][-1] == c * runs[0].history["drift_norm"][-1]
         assert run.eps == runs[0].eps / c
         np.testing.assert_array_equal(run.x, runs[0].x)
         np.testing.assert_array_equal(run.drift_mean, c * runs[0].drift_mean)
@@ -386,9 +416,24 @@ def test_theta0_starts_every_chain():
     langevin_average(drift, 5, eps=1.0, n_chains=3, theta0=start, random_state=0, warn=False)
     np.testing.assert_allclose(first[0], np.tile(start / np.linalg.norm(start), (3, 1)))
     starts = np.random.default_rng(0).standard_normal((3, 5))
-    first.clear()
-    langevin_average(drift, 5, eps=1.0, n_chains=3, theta0=starts, random_state=0, warn=False)
-    np.testing.assert_allclose(first[0], starts / np.linalg.norm(starts, axis=1, keepdims=True))
+    for scale in (1.0, 1e-200, 1e200):
+        first.clear()
+        given = scale * starts
+        langevin_average(drift, 5, eps=1.0, n_chains=3, theta0=given, random_state=0, warn=False)
+        np.testing.assert_allclose(first[0], starts / np.linalg.norm(starts, axis=1, keepdims=True))
+
+
+def test_the_burn_in_is_left_out_and_no_more():
+    start = np.eye(3)[:1]
+    result = langevin_average(
+        zero, 3, eps=0.0, n_chains=1, max_iter=2, burn_in=1, theta0=start, random_state=0,
+        warn=False,
+    )  # fmt: skip
+    whole = langevin_average(
+        zero, 3, eps=0.0, n_chains=1, max_iter=2, burn_in=0, theta0=start, random_state=0,
+        warn=False,
+    )  # fmt: skip
+    np.testing.assert_allclose(2 * whole.x - result.x, start[0], rtol=1e-15, atol=1e-15)
 
 
 def test_one_chain_compares_two_halves_of_its_time():
@@ -398,6 +443,18 @@ def test_one_chain_compares_two_halves_of_its_time():
     )
     assert 0.9 < result.agreement["drift_mean"] <= 1
     assert overlap(result.drift_mean, planted) > 0.9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_agreement_of_one_chain_is_that_of_early_and_late_iterates(seed):
+    points = []
+    result = langevin_average(
+        zero, 3, eps=0.0, n_chains=1, max_iter=4, burn_in=2, random_state=seed, warn=False,
+        callback=lambda intermediate_result: points.append(intermediate_result.theta[0]),
+    )  # fmt: skip
+    third, fourth = points[1:3]  # the iterates after two and three steps
+    np.testing.assert_allclose(result.x, (third + fourth) / 2, rtol=1e-14)
+    assert math.isclose(result.agreement["x"], abs(third @ fourth), rel_tol=1e-12)
 
 
 # Array libraries and precision
@@ -460,6 +517,18 @@ def test_steps_that_are_too_long_halve_eps():
     assert result.eps == 10.0 / 2**result.n_eps_halvings
     assert result.nit == 100
     assert np.all(np.isfinite(result.x))
+
+
+def test_a_run_that_was_halved_is_the_run_at_the_lower_eps():
+    def drift(theta):
+        return 1e3 * theta @ np.diag([1.0, 0.5, 0.0])
+
+    arguments = {"second_moment": True, "random_state": 0, "warn": False}
+    halved = langevin_average(drift, 3, eps=10.0, **arguments)
+    direct = langevin_average(drift, 3, eps=halved.eps, **arguments)
+    assert direct.n_eps_halvings == 0
+    for name in ("x", "drift_mean", "second_moment", "drift_second", "last"):
+        np.testing.assert_array_equal(halved[name], direct[name])
 
 
 def test_a_drift_that_is_nan_now_and_then_is_halved_away():
