@@ -103,7 +103,8 @@ def make_spiked_tensor(n_features=50, *, order=3, snr=None, n_terms=None, random
     A sum of powers is not all like Z. Entries with repeated indices vary more, by the law of
     :math:`x_i`, so that traces of the tensor hold more noise, and what is computed from traces is
     worse: with order 3, :math:`\langle Y, \theta^{\otimes 3} \rangle` has variance 2.5 under
-    noise, of which 1.5 belong to a linear function of :math:`\theta`.
+    noise, of which 1.5 belong to a linear function of :math:`\theta`. What climbs from random
+    points climbs that first, and needs a larger ``snr`` than with Z.
 
     References
     ----------
