@@ -11,6 +11,8 @@ from sparseopt.sparse_bayes._variational._bilinear_state import Observations
 from sparseopt.sparse_bayes._variational._dictionary import DenseDictionary
 from sparseopt.sparse_bayes._variational._parametric import ParametricDictionary
 
+SMALLEST_STD = 1e-140  # its inverse square must not overflow
+LARGEST = 1e150  # symbols, or one over it
 AXES = "(n_blocks, n_snapshots, n_entries)"
 
 
@@ -37,6 +39,9 @@ def check_array(estimator, X, *, reset):
         if not xp.isdtype(X.dtype, ("integral", "bool")):
             raise ValueError(f"X must hold numbers, got dtype {X.dtype}.")
         X = xp.astype(X, xp.float64)
+    elif X.dtype not in (xp.float32, xp.float64, xp.complex64, xp.complex128):  # half, or long
+        real = xp.isdtype(X.dtype, "real floating")
+        X = xp.astype(X, xp.float64 if real else xp.complex128)
     if X.ndim not in (2, 3) or 0 in X.shape:
         raise ValueError(
             f"X must be a non-empty array of shape {AXES}, or a matrix (n_snapshots, n_entries), "
@@ -123,6 +128,17 @@ def _as_numbers(values, name):
     return values.astype(np.result_type(values.dtype, np.float64))
 
 
+def _as_reals(values, name):
+    """Return a copy as floats."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got {values!r}.")
+    return array.astype(float)
+
+
 def _without_phase(values):
     """Return the real part if that is all there is."""
     return values if np.iscomplexobj(values) and values.imag.any() else values.real
@@ -140,15 +156,21 @@ def check_constellation(values):
     return _without_phase(values)
 
 
-def symbol_power(pilots, known, constellation):
-    """Return the power that symbols have: of the constellation, or of the known ones."""
-    values = pilots[known] if constellation is None else constellation
-    return float(np.mean(np.abs(values) ** 2))
+def symbol_size(pilots, known, constellation):
+    """Return the root of the power of the constellation, or of the known symbols."""
+    values = np.abs(pilots[known] if constellation is None else constellation)
+    largest = values.max()
+    if not LARGEST**-1 < largest < LARGEST:
+        raise ValueError(
+            f"symbols as large as {largest:.3g} are out of range: their squares must neither "
+            "overflow nor vanish. Rescale pilots and constellation."
+        )
+    return float(np.mean(values**2) ** 0.5)
 
 
 def make_observations(Y, pilots, known, constellation):
     """Return observations with symbols of unit power, and the root of their power."""
-    root = symbol_power(pilots, known, constellation) ** 0.5
+    root = symbol_size(pilots, known, constellation)
     values = None if constellation is None else constellation / root
     return Observations(Y, pilots / root, known, values), root
 
@@ -174,13 +196,11 @@ def parameter_prior(params, std, trust):
     for name, mean in params.items():
         radii[name] = None
         if name in std:
-            deviation = np.asarray(std[name], dtype=float)
-            if not np.all(deviation > 0) or np.broadcast_shapes(deviation.shape, mean.shape) != (
-                mean.shape
-            ):
+            deviation = _as_reals(std[name], f"param_std[{name!r}]")
+            if not (np.all(deviation > SMALLEST_STD) and _broadcasts(deviation, mean.shape)):
                 raise ValueError(
-                    f"param_std[{name!r}] must be positive and broadcast to {mean.shape}, got "
-                    f"{std[name]!r}."
+                    f"param_std[{name!r}] must be positive (more than {SMALLEST_STD:g}) and "
+                    f"broadcast to {mean.shape}, got {std[name]!r}."
                 )
             prior[name] = (mean, deviation)
             if np.all(np.isfinite(deviation)):
@@ -190,6 +210,13 @@ def parameter_prior(params, std, trust):
                 raise ValueError(f"trust_radius[{name!r}] must be positive, got {trust[name]!r}.")
             radii[name] = float(trust[name])
     return prior, radii
+
+
+def _broadcasts(array, shape):
+    try:
+        return np.broadcast_shapes(array.shape, shape) == shape
+    except ValueError:
+        return False
 
 
 def as_modelled(Y, *others):
@@ -232,7 +259,8 @@ def as_parametric(dictionary, params, Y):
         real = xp.abs(Y[:0, ...]).dtype
         dictionary = xp.eye(Y.shape[2], dtype=real, device=Y.device)
     if callable(dictionary):
-        params = {name: np.array(value, dtype=float) for name, value in (params or {}).items()}
+        named = (params or {}).items()
+        params = {name: _as_reals(value, f"params[{name!r}]") for name, value in named}
     elif params:
         raise ValueError("params was given, but the dictionary is no function of them.")
     else:

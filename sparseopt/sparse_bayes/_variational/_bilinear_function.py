@@ -16,10 +16,11 @@ import math
 
 import numpy as np
 
-from sparseopt._core import array_namespace, iterate, short_products
+from sparseopt._core import Progress, Status, array_namespace, iterate, short_products
 from sparseopt.sparse_bayes._variational._bilinear_state import BilinearModel, BilinearState
 from sparseopt.sparse_bayes._variational._design import BilinearDesign
 from sparseopt.sparse_bayes._variational._linear_state import Race
+from sparseopt.sparse_bayes._variational._parametric import NonFiniteDictionaryError
 from sparseopt.sparse_bayes._variational._screening import screen_columns
 from sparseopt.sparse_bayes._variational._starts import (
     expected_power,
@@ -27,12 +28,19 @@ from sparseopt.sparse_bayes._variational._starts import (
     scaled_prior,
     shrinking_start,
 )
-from sparseopt.sparse_bayes._variational._state import Settings, Start, VariationalState
+from sparseopt.sparse_bayes._variational._state import (
+    Estimate,
+    Settings,
+    Start,
+    VariationalState,
+)
 from sparseopt.sparse_bayes._variational._support_priors import IndependentSupport
 from sparseopt.sparse_bayes._variational._symbols import Decoder, initial_symbols
 
 TRIAL_ITERATIONS = 30
 JITTER = 0.4  # of the standard deviations of parameters, for other starts
+SMALLEST_NOISE = 1e-20  # of the mean square of the observations
+SMALLEST_UNIT = 1e-152  # of the observations, whose squares must not vanish
 VAGUE = 1e-6  # shape of the noise's prior, and its rate over the power of the data
 
 
@@ -74,7 +82,8 @@ def bilinear_subspace_vbi(
     support : support prior
         Prior of the support.
     shape, rate, shape_off, rate_off : float, or "auto" for rates
-        Gamma priors of the precisions of active coefficients and of the others.
+        Gamma priors of the precisions of active coefficients and of the others; rates are in units
+        of squared coefficients.
     covariance, n_inner, max_active
         As for :func:`update_coefficients`.
     collapse : bool
@@ -99,8 +108,15 @@ def bilinear_subspace_vbi(
     -------
     result : OptimizeResult
         ``x`` (K, Q), ``variance``, ``proba``, ``evidence``, ``support``, ``params``, ``symbols``
-        (a SymbolPosterior), ``noise_variance``, ``response`` (K, N, M), ``decoder``, ``elbo``;
-        ``fun`` is minus the last bound.
+        (a SymbolPosterior), ``noise_variance``, ``response`` (K, N, M), ``elbo``, and ``decoder``,
+        which takes observations divided by ``unit``; ``fun`` is minus the last bound.
+
+    Raises
+    ------
+    ValueError
+        If the observations or the variance of the noise are out of range.
+    FloatingPointError
+        If anything overflows on the way.
     """
     observations, unit = _scaled(observations)
     dictionary = parametric.values(params)
@@ -108,25 +124,30 @@ def bilinear_subspace_vbi(
     probability = support.prior_probability(*design.shape)
     power = expected_power(design, probability)
     settings = Settings(
-        scaled_prior(power, shape, rate, shape_off, rate_off),
+        scaled_prior(power, shape, _in_units(rate, unit), shape_off, _in_units(rate_off, unit)),
         covariance,
         n_inner,
         max_active,
         collapse,
         noise_shape=VAGUE,
         noise_rate=VAGUE * (design.energy / design.n_observations or 1.0),
-        noise_variance=None if noise_variance is None else noise_variance / unit**2,
+        noise_variance=_check_noise(noise_variance, unit, design),
     )
     model = BilinearModel(parametric, observations, settings, refinement, schedule)
     states = []
     movable = {} if refinement.method is None else refinement.prior
     for start_params, make_start in draw_starts(params, movable, n_init, rng):
-        design = _first_design(parametric.values(start_params), observations)
+        try:
+            design = _first_design(parametric.values(start_params), observations)
+        except NonFiniteDictionaryError:
+            if not states:  # the parameters that were given
+                raise
+            continue
         start = make_start(design, probability, power)
         if screening is not None:
             start = _coarse_start(design, observations, settings, start, screening)
         states.append(BilinearState(design, model, start_params, support, start))
-    race = Race(states, TRIAL_ITERATIONS, tol)
+    race = _ScaledRace(states, TRIAL_ITERATIONS, tol, unit)
     with short_products(math.prod(dictionary.shape[2:])):
         result = iterate(
             race.step,
@@ -139,7 +160,47 @@ def bilinear_subspace_vbi(
             descends=True,
             warn=warn,
         )
+    if result.status == Status.NON_FINITE:
+        raise FloatingPointError(f"{result.message} The state at that iterate is of no use.")
     return _finish(result, race.leader, unit)
+
+
+class _ScaledRace(Race):
+    """A race whose iterates and bounds are those of the data in their own units."""
+
+    def __init__(self, states, n_iterations, tol, unit):
+        super().__init__(states, n_iterations, tol)
+        design = states[0].design
+        self._unit = unit
+        self._offset = 2 * design.half * design.n_observations * math.log(unit)
+
+    @property
+    def x(self):
+        """Coefficients of the leader."""
+        return Estimate(self.leader.mean * self._unit)
+
+    def step(self, _=None):
+        """Do one iteration of each."""
+        objective, certificate = super().step()[:2]
+        return Progress(objective + self._offset, certificate)
+
+
+def _in_units(rate, unit):
+    return rate if rate == "auto" else rate / unit**2
+
+
+def _check_noise(noise_variance, unit, design):
+    """Return the variance of the noise in the units of scaled data, or None."""
+    if noise_variance is None:
+        return None
+    scaled = noise_variance / unit**2
+    least = SMALLEST_NOISE * design.energy / design.n_observations
+    if scaled < least:
+        raise ValueError(
+            f"noise_variance={noise_variance:.3g} is too small for the precision of the data: it "
+            f"must be at least {SMALLEST_NOISE:g} times their power, {least * unit**2:.3g}."
+        )
+    return scaled
 
 
 def _first_design(dictionary, observations):
@@ -193,7 +254,7 @@ def draw_starts(params, prior, n_init, rng):
         Random numbers.
     """
     yield params, shrinking_start
-    if not prior:
+    if not any(np.any(np.isfinite(std)) for _, std in prior.values()):
         if n_init > 1:
             yield params, matched_start
         return
@@ -210,12 +271,16 @@ def _scaled(observations):
     xp = array_namespace(observations.Y)
     largest = float(xp.max(xp.abs(observations.Y)))
     unit = 2.0 ** math.frexp(largest)[1] if largest > 0 else 1.0
+    if not SMALLEST_UNIT < unit < 1 / SMALLEST_UNIT:
+        raise ValueError(
+            f"the largest entry of X, {largest:.3g}, is out of range: its square must neither "
+            "overflow nor vanish. Rescale X."
+        )
     return observations._replace(Y=observations.Y / unit), unit
 
 
 def _finish(result, state, unit):
     """Return the result in the units of the data."""
-    half = state.design.half
     xp = array_namespace(state.mean)
     result.update(
         x=state.mean * unit,
@@ -227,18 +292,19 @@ def _finish(result, state, unit):
         symbols=state.symbols,
         noise_variance=unit**2 / state.noise.mean,
         response=xp.permute_dims(state.design.images, (1, 0, 2)) * unit,
-        decoder=_decoder(state, unit),
-        elbo=-result.history["objective"] - state.design.n_observations * 2 * half * np.log(unit),
+        decoder=_decoder(state),
+        unit=unit,
+        elbo=-result.history["objective"],
     )
     return result
 
 
-def _decoder(state, unit):
+def _decoder(state):
     design = state.design
     return Decoder(
-        design.images * unit,
-        (design.products + design.spread) * unit**2,
-        state.noise.mean / unit**2,
+        design.images,
+        design.products + design.spread,
+        state.noise.mean,
         state.observations.constellation if state.is_discrete else None,
         design.half,
     )

@@ -26,6 +26,14 @@ from sparseopt.sparse_bayes._variational._support_priors import JointSupport
 
 TEMPERED = 30  # iterations with a capped precision of the noise
 PARAMETER_STEPS = 2  # in one iteration
+PRIOR_METHODS = [
+    "check",
+    "extrinsic_log_odds",
+    "log_partition",
+    "prior_probability",
+    "m_step",
+    "common_proba",
+]
 UNSETTLED = 0.5  # share of the iterations after which symbols become discrete in any case
 
 
@@ -62,7 +70,8 @@ class BilinearSubspaceVBI(
     support_prior : support prior, default=None
         Which coefficients are active: :class:`JointSupport` by default.
     constellation : array-like of shape (n_values,), default=None
-        Values that symbols take. By default any are possible, with a standard normal prior.
+        Values that symbols take, all as probable. By default any are possible, with a normal prior
+        of the power of the known ones.
     symbols : {"auto", "gaussian", "discrete"}, default="auto"
         How symbols are updated: as normal ones, as values of the constellation, or the former
         until the dictionary has settled, and then the latter. Discrete symbols from the start tend
@@ -73,8 +82,9 @@ class BilinearSubspaceVBI(
     a : float, default=1.0
         Shape of the prior of the precisions of active coefficients.
     b : float or "auto", default="auto"
-        Rate of it. "auto" is ``a`` times the power that active coefficients would have if there
-        were no noise.
+        Rate of it, in units of squared coefficients. "auto" is ``a`` times the power that active
+        coefficients would have if there were no noise, and their prior number, but at least one in
+        each group. If few columns are found where there should be many, or none, try less.
     a0 : float, default=1.0
         Shape of the prior of the precisions of the other coefficients.
     b0 : float or "auto", default="auto"
@@ -205,7 +215,7 @@ class BilinearSubspaceVBI(
     _parameter_constraints: dict = {
         "dictionary": [callable, "array-like", HasMethods(["forward", "adjoint"]), None],
         "params": [dict, None],
-        "support_prior": [HasMethods(["extrinsic", "m_step"]), None],
+        "support_prior": [HasMethods(PRIOR_METHODS), None],
         "constellation": ["array-like", None],
         "symbols": [StrOptions({"auto", "gaussian", "discrete"})],
         "covariance": [StrOptions({"subspace", "diag", "full"})],
@@ -222,7 +232,7 @@ class BilinearSubspaceVBI(
         "screening": [Interval(Real, 0, 1, closed="right"), None],
         "temper": ["boolean"],
         "collapse": ["boolean"],
-        "n_inner": [Interval(Integral, 0, None, closed="left")],
+        "n_inner": [Interval(Integral, 1, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_active": [Interval(Integral, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -319,6 +329,8 @@ class BilinearSubspaceVBI(
         parametric, params, observations, root = data
         support = JointSupport() if self.support_prior is None else self.support_prior
         support.check(parametric.shape[0], parametric.shape[3])
+        rates = (rate if rate == "auto" else rate * root**2 for rate in (self.b, self.b0))
+        rate, rate_off = rates  # of coefficients that go with symbols of power 1
         prior, trust = parameter_prior(params, self.param_std, self.trust_radius)
         method = self.m_step if params else None
         with FitReporter(self, X, y, max_iter=self.max_iter) as reporter:
@@ -329,9 +341,9 @@ class BilinearSubspaceVBI(
                     observations,
                     support=support,
                     shape=self.a,
-                    rate=self.b,
+                    rate=rate,
                     shape_off=self.a0,
-                    rate_off=self.b0,
+                    rate_off=rate_off,
                     covariance=self.covariance,
                     n_inner=self.n_inner,
                     max_active=self.max_active,
@@ -376,7 +388,7 @@ class BilinearSubspaceVBI(
 
     def _store(self, result, root):
         symbols = result.symbols
-        self._decoder, self._symbol_root = result.decoder, root
+        self._decoder, self._unit, self._symbol_root = result.decoder, result.unit, root
         xp = array_namespace(result.x)
         kept = xp.result_type(result.x.dtype, self._dtype)  # complex, if the data came so
         self.coef_ = xp.astype(result.x / root, kept)
@@ -387,7 +399,7 @@ class BilinearSubspaceVBI(
         self.params_ = result.params
         self.symbols_ = symbols.mean * root
         self.symbol_proba_ = symbols.proba
-        self.response_ = result.response / root
+        self.response_ = xp.astype(result.response / root, kept)
         self.noise_variance_ = float(result.noise_variance)
         self.elbo_ = result.elbo
         self.certificate_ = float(result.certificate)
@@ -413,7 +425,7 @@ class BilinearSubspaceVBI(
         N = self.response_.shape[1]
         if Y.shape[0] != N:
             raise ValueError(f"X must have {N} blocks, as in fit, got {Y.shape[0]}.")
-        symbols = self._decoder.decode(Y) * self._symbol_root
+        symbols = self._decoder.decode(Y / self._unit) * self._symbol_root
         symbols = symbols.astype(np.result_type(symbols, to_numpy(self.coef_[:0, ...])), copy=False)
         return symbols[:, 0].T if self._is_matrix else symbols
 
@@ -433,6 +445,10 @@ class BilinearSubspaceVBI(
         check_is_fitted(self)
         xp = array_namespace(self.response_)
         symbols = np.asarray(symbols)
+        if symbols.dtype.kind == "c" and not xp.isdtype(self.response_.dtype, "complex floating"):
+            if symbols.imag.any():
+                raise ValueError("symbols must be real, as the model is, got complex ones.")
+            symbols = symbols.real
         if self._is_matrix and symbols.ndim == 2:
             symbols = symbols.T[:, None, :]
         K, N, _ = self.response_.shape

@@ -6,7 +6,7 @@ import array_api_compat
 import numpy as np
 
 from sparseopt._core import array_namespace, to_numpy
-from sparseopt.sparse_bayes._variational._dictionary import DenseDictionary
+from sparseopt.sparse_bayes._variational._dictionary import DenseDictionary, FactoredDictionary
 
 KINDS = ("column", "group", "shared")
 SHAPES = {
@@ -99,7 +99,7 @@ class ParametricDictionary:
         if columns is not None and not _takes_columns(self.callback):
             found = found.take(columns)
         self._check_dictionary(found, columns)
-        return found
+        return _copy(found) if columns is None and self.kinds else found
 
     def rows(self, name, columns):
         """Return which of the columns have a row of a parameter, as positions in ``columns``."""
@@ -140,7 +140,7 @@ class ParametricDictionary:
         arguments = {}
         if columns is not None:
             if _takes_columns(self.callback.vjp):
-                arguments["columns"] = columns
+                arguments["columns"] = np.array(columns)
             else:
                 G = _embed(G, columns, self.shape[3])
         found = self.callback.vjp(self._on_device(params), G, **arguments)
@@ -159,7 +159,7 @@ class ParametricDictionary:
     def _call(self, function, what, params, columns):
         arguments = {}
         if columns is not None and _takes_columns(function):
-            arguments["columns"] = columns
+            arguments["columns"] = np.array(columns)  # a copy, as of the parameters
         found = function(self._on_device(params), **arguments)
         if found is None:
             raise TypeError(f"{what} returned None.")
@@ -204,7 +204,7 @@ class ParametricDictionary:
             wanted[3] = len(columns)
         found = tuple(dictionary.shape)
         expected = tuple(have if want is None else want for want, have in zip(wanted, found))
-        if found != expected or 0 in found[:1]:
+        if found != expected or (columns is None and 0 in found):
             names = ("n_groups", "n_blocks", "n_entries", "n_columns")
             shape = ", ".join(
                 name if want is None else f"{name}={want}" for name, want in zip(names, wanted)
@@ -218,6 +218,14 @@ class ParametricDictionary:
         if not hasattr(found, "keys") or found.keys() != self.kinds.keys():
             given = sorted(found) if hasattr(found, "keys") else type(found).__name__
             raise ValueError(f"{what} must be a dict with {sorted(self.kinds)}, got {given}.")
+
+
+def _copy(dictionary):
+    """Copy a dictionary, as the callback may write its next result into the same memory."""
+    if isinstance(dictionary, DenseDictionary | FactoredDictionary):
+        xp = array_namespace(*dictionary.parts)
+        return type(dictionary)(*(xp.asarray(part, copy=True) for part in dictionary.parts))
+    return dictionary
 
 
 def _takes_columns(function):

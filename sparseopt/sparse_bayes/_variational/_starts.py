@@ -17,6 +17,9 @@ NOISE_FLOOR, NOISE_DELAY = 1e-3, 5  # of that learning, as in sparse_bayes
 def expected_power(design, probability):
     """Return the power of an active coefficient if the noise were none.
 
+    Where fewer than one coefficient of a group is expected to be active, one is: otherwise few
+    columns would make active coefficients so large that those of the data look inactive.
+
     Parameters
     ----------
     design : LinearDesign or BilinearDesign
@@ -24,7 +27,8 @@ def expected_power(design, probability):
     probability : ndarray of shape (K, Q)
         Prior probabilities of being active.
     """
-    explained = float(np.sum(probability * design.diagonal))
+    expected = np.sum(probability, axis=1, keepdims=True)  # number of active ones of each group
+    explained = float(np.sum(probability / np.minimum(expected, 1.0) * design.diagonal))
     return design.energy / explained if explained > 0 and design.energy > 0 else 1.0
 
 
