@@ -128,6 +128,7 @@ class FactoredTensor(SymmetricTensor):
         Returns
         -------
         array of shape (n_points, n_features)
+            Contractions, one a row.
         """
         size = max(1, CHUNK // theta.shape[0])
         total = self.xp.zeros_like(theta)
@@ -144,6 +145,7 @@ class FactoredTensor(SymmetricTensor):
         Returns
         -------
         array of shape (n_features,) or (n_features, n_features)
+            A vector for an odd order, a matrix for an even one.
         """
         squares = _row_squares(self.X, self.xp)
         weights = self.weights * squares ** ((self.order - 1) // 2)
@@ -154,7 +156,13 @@ class FactoredTensor(SymmetricTensor):
         return self.X.T @ (weights[:, None] * self.X)
 
     def entries(self):
-        """Return the tensor as an array of shape (n_features,) * order."""
+        """Return the tensor as an array.
+
+        Returns
+        -------
+        array of shape (n_features,) * order
+            All entries.
+        """
         xp = self.xp
         X = xp.asarray(self.X.toarray()) if sparse.issparse(self.X) else self.X
         letters = (X.shape[1],)
@@ -164,7 +172,18 @@ class FactoredTensor(SymmetricTensor):
         return xp.reshape(rows.T @ X, letters * self.order)
 
     def with_random_signs(self, rng):
-        """Return the tensor with a random sign for each weight."""
+        """Return the tensor with a random sign for each weight.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Draws the signs.
+
+        Returns
+        -------
+        FactoredTensor
+            Of the same vectors.
+        """
         signs = self.xp.asarray(rng.choice([-1.0, 1.0], self.X.shape[0]), dtype=self.weights.dtype)
         return FactoredTensor(self.X, self.weights * signs, self.order)
 
@@ -266,6 +285,7 @@ class TensorOperator(SymmetricTensor):
         Returns
         -------
         array of shape (n_points, n_features)
+            Contractions, one a row.
         """
         gradient = self._gradient(theta)
         if getattr(gradient, "shape", None) != theta.shape:
@@ -276,7 +296,13 @@ class TensorOperator(SymmetricTensor):
         return gradient / self.order
 
     def has_partial_trace(self):
-        """Tell whether the partial trace can be computed: up to order 4."""
+        """Tell whether the partial trace can be computed: up to order 4.
+
+        Returns
+        -------
+        bool
+            Whether it can.
+        """
         return self.order <= 4
 
     def partial_trace(self):
@@ -285,6 +311,7 @@ class TensorOperator(SymmetricTensor):
         Returns
         -------
         array of shape (n_features,) or (n_features, n_features)
+            A vector for an odd order, a matrix for an even one.
         """
         if not self.has_partial_trace():
             raise ValueError(

@@ -59,19 +59,53 @@ class SymmetricTensor:
         raise NotImplementedError
 
     def gradient(self, theta):
-        """Return the gradient of f at every row of ``theta``."""
+        """Return the gradient of f at every row of ``theta``.
+
+        Parameters
+        ----------
+        theta : array of shape (n_points, n_features)
+            Points.
+
+        Returns
+        -------
+        array of shape (n_points, n_features)
+            Gradients, one a row.
+        """
         return self.order * self.contract(theta)
 
     def value(self, theta):
-        """Return f at every row of ``theta``."""
+        """Return f at every row of ``theta``.
+
+        Parameters
+        ----------
+        theta : array of shape (n_points, n_features)
+            Points.
+
+        Returns
+        -------
+        array of shape (n_points,)
+            Values.
+        """
         return self.xp.vecdot(self.contract(theta), theta, axis=-1)
 
     def has_partial_trace(self):
-        """Tell whether the partial trace can be computed."""
+        """Tell whether the partial trace can be computed.
+
+        Returns
+        -------
+        bool
+            Whether it can.
+        """
         return True
 
     def noise_scale(self):
-        """Return the standard deviation of the noise, or NaN if entries are out of reach."""
+        """Return the standard deviation of the noise, or NaN if entries are out of reach.
+
+        Returns
+        -------
+        float
+            The standard deviation.
+        """
         return math.nan
 
 
