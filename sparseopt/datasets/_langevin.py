@@ -9,28 +9,36 @@ S. Wei, A. Damian & J. D. Lee, "Improved high-dimensional estimation with Langev
 stochastic weight averaging", ICLR 2026, arXiv 2603.06028.
 """
 
+import functools
 import math
 from numbers import Integral, Real
 
 import numpy as np
-from numpy.polynomial.hermite_e import hermeval
 from scipy.linalg import toeplitz
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from sparseopt.datasets._causal import _generator
+from sparseopt.optimize._hermite import hermite
 
 _SIZE = [Interval(Integral, 1, None, closed="left")]
 _NONNEGATIVE = [Interval(Real, 0, None, closed="left")]
 _RANDOM_STATE = ["random_state", np.random.Generator]
+
+
+def _of_double(function, u):
+    return function(2 * u)
+
+
+# Nothing here is a lambda, which could not be pickled.
 _LINKS = {
-    "cosine": lambda u: np.cos(2 * u),
-    "identity": lambda u: u,
-    "relu": lambda u: np.maximum(u, 0),
+    "cosine": functools.partial(_of_double, np.cos),
+    "identity": np.positive,
+    "relu": functools.partial(np.maximum, 0),
     "sign": np.sign,
-    "softplus": lambda u: np.logaddexp(0, u),
+    "softplus": functools.partial(np.logaddexp, 0),
     "square": np.square,
-    "tanh": lambda u: np.tanh(2 * u),
+    "tanh": functools.partial(_of_double, np.tanh),
 }
 
 
@@ -250,7 +258,7 @@ def make_single_index(
     covariance = toeplitz(float(correlation) ** np.arange(n_features))
     index = X @ direction / math.sqrt(direction @ covariance @ direction)
     function = _named_link(link, degree)
-    mean = np.asarray(function(index), dtype=float)
+    mean = np.array(function(index), dtype=float)
     if mean.shape != index.shape:
         raise ValueError(
             f"link must return an array of shape {index.shape}, that of its input, "
@@ -287,7 +295,5 @@ def _correlate(X, correlation):
 
 def _named_link(link, degree):
     if link == "hermite":
-        coefficients = np.zeros(degree + 1)
-        coefficients[degree] = 1 / math.sqrt(math.factorial(degree))
-        return lambda u: hermeval(u, coefficients)
+        return functools.partial(hermite, degree=degree)
     return _LINKS[link] if isinstance(link, str) else link

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,23 @@ def test_information_exponents_of_links(link, exponent):
     moments = [problem.index, (problem.index**2 - 1) / np.sqrt(2)]
     found = [abs(np.mean(problem.y * h)) > 0.1 for h in moments]
     assert found.index(True) + 1 == exponent
+
+
+@pytest.mark.parametrize(
+    "link", ["cosine", "hermite", "identity", "relu", "sign", "softplus", "square", "tanh"]
+)
+def test_problems_can_be_pickled_and_share_no_memory(link):
+    problem = make_single_index(20, 2, link=link, degree=1, random_state=0)
+    again = pickle.loads(pickle.dumps(problem))
+    np.testing.assert_array_equal(again.link(problem.index), problem.mean)
+    assert not np.shares_memory(problem.mean, problem.index)
+
+
+def test_links_of_any_degree():
+    problem = make_single_index(100, 2, degree=400, random_state=0)
+    assert np.all(np.isfinite(problem.y))
+    at_zero = math.sqrt(math.comb(400, 200) / 2**400)  # known in closed form
+    assert math.isclose(problem.link(np.zeros(1))[0], at_zero, rel_tol=1e-10)
 
 
 def test_target_is_mean_plus_noise():
