@@ -99,16 +99,17 @@ class BilinearSubspaceVBI(
         Standard deviations of the normal priors of the parameters around ``params``. Those that
         are not named have a flat prior.
     trust_radius : dict of str to float, default=None
-        Longest step of each parameter in one iteration; by default half its standard deviation.
+        Longest step of each parameter, by default half its (largest) standard deviation; without
+        that there is no limit. An iteration takes two steps.
     merge_coherence : float, default=0.98
         Active columns more alike than this become one; None lets them be.
     screening : float, default=None
         If given, a coarse fit precedes: of the known symbols only, with this share of the columns,
         those nearest to the space of the signals. Below one half, true columns get lost.
     temper : bool, default=True
-        Whether the precision of the noise is capped in the first 30 iterations, at one for a
-        signal-to-noise ratio of 5 dB. While columns are off their places a sharper one would
-        freeze a wrong support.
+        Whether the precision of the noise, if it is learnt, is capped in the first 30 iterations
+        (or half of ``max_iter``), at one for a signal-to-noise ratio of 5 dB. While columns
+        are off their places a sharper one would freeze a wrong support.
     collapse : bool, default=False
         Whether precisions are integrated out of the odds of being active: a tighter bound, which
         is more easily trapped.
@@ -151,9 +152,9 @@ class BilinearSubspaceVBI(
     support_prior_ : support prior
         The prior with the probabilities that were learnt.
     elbo_ : ndarray of shape (n_iter_,)
-        Lower bound of the log evidence after each iteration. It may fall where the model changes:
-        when symbols become discrete, when the cap of the noise ends, where columns leave the
-        subspace or are merged.
+        Lower bound of the log evidence after each iteration, with the log prior density of the
+        parameters, but for its constant. It may fall where the model changes: when symbols become
+        discrete, when the cap of the noise ends, where columns leave the subspace or are merged.
     certificate_ : float
         Relative change of the response in the last iteration.
     converged_ : bool
@@ -168,7 +169,10 @@ class BilinearSubspaceVBI(
     Raises
     ------
     ValueError
-        If shapes do not fit, a group has no known symbol, or anything is not finite.
+        If shapes do not fit, a group has no known symbol, or anything is not finite or so large or
+        small that its square is not a number.
+    FloatingPointError
+        If anything overflows on the way.
 
     Warns
     -----
