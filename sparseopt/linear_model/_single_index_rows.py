@@ -39,7 +39,11 @@ def merge_samples(X, y, sample_weight):
     if np.any(weight == 0):
         kept = np.flatnonzero(weight)
         X, y, weight = X[kept], y[kept], weight[kept]
-    order = np.lexsort((_squared_norms(X), y))
+    if sparse.issparse(X):
+        X = X.copy()
+        X.sum_duplicates()  # sorts, too: equal rows are now stored alike
+        X.eliminate_zeros()
+    order = _equal_rows_together(X, y)
     X, y, weight = X[order], y[order], weight[order]
     is_first = np.ones(len(y), dtype=bool)
     is_first[1:] = (y[1:] != y[:-1]) | _differs_from_previous(X)
@@ -48,6 +52,31 @@ def merge_samples(X, y, sample_weight):
         X, y = X[starts], y[starts]
     repeats = np.diff(starts, append=len(weight))
     return MergedSamples(X, y, np.add.reduceat(weight, starts), repeats)
+
+
+def _equal_rows_together(X, y):
+    """Return the order of the rows by target, by length, and among ties by their entries.
+
+    Many different rows of indicators or counts have the same length: without the last key, equal
+    ones could lie apart.
+    """
+    norms = _squared_norms(X)
+    order = np.lexsort((norms, y))
+    ties = (np.diff(y[order]) == 0) & (np.diff(norms[order]) == 0)
+    edges = np.flatnonzero(np.diff(ties, prepend=False, append=False))
+    for first, last in edges.reshape(-1, 2):
+        tied = order[first : last + 1]
+        keys = [_row_bytes(X, row) for row in tied]
+        order[first : last + 1] = tied[sorted(range(len(keys)), key=keys.__getitem__)]
+    return order
+
+
+def _row_bytes(X, row):
+    """Return a string that equal rows share."""
+    if sparse.issparse(X):
+        part = slice(X.indptr[row], X.indptr[row + 1])
+        return X.indices[part].tobytes() + X.data[part].tobytes()
+    return (X[row] + 0.0).tobytes()  # which makes -0 a 0
 
 
 def _squared_norms(X):
@@ -66,6 +95,7 @@ def _differs_from_previous(X):
 
 def effective_size(weight):
     """Return Kish's number of equally weighted rows."""
+    weight = weight / weight.max()
     return weight.sum() ** 2 / np.sum(weight**2)
 
 

@@ -17,6 +17,7 @@ from sparseopt.linear_model._single_index_refinement import (
 )
 from sparseopt.linear_model._single_index_rows import (
     Rows,
+    effective_size,
     merge_samples,
     split_rows,
     standardize,
@@ -267,6 +268,38 @@ def test_merging_adds_weights_and_forgets_order():
     assert_array_equal(repeated.repeats, repeated.weight)
     assert np.all(np.diff(weighted.y) >= 0)
     assert len(weighted.y) == np.sum(counts > 0)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_equal_rows_of_indicators_are_merged_wherever_they_stand(container):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (300, 5)).astype(float)
+    y = X.sum(axis=1)
+    X[X == 0] = rng.choice([0.0, -0.0], np.sum(X == 0))
+    merged = merge_samples(container(X), y, None)
+    rows = merged.X.toarray() if sparse.issparse(merged.X) else merged.X
+    distinct, counts = np.unique(X, axis=0, return_counts=True)
+    assert len(rows) == len(distinct)
+    order = np.lexsort(rows.T[::-1])
+    assert_array_equal(rows[order], distinct)
+    assert_array_equal(merged.repeats[order], counts)
+    again = merge_samples(container(X[::-1]), y[::-1], None)
+    assert_array_equal(again.X.toarray() if sparse.issparse(again.X) else again.X, rows)
+
+
+def test_sparse_rows_stored_in_any_way_are_merged():
+    # A row in order, one out of order, one with a stored zero, one with an entry in two parts.
+    values = np.array([0.25, 0.5, 0.5, 0.25, 0.0, 0.25, 0.5, 0.25, 0.25, 0.25])
+    X = sparse.csr_array((values, [0, 2, 2, 0, 1, 0, 2, 2, 0, 2], [0, 2, 4, 7, 10]))
+    merged = merge_samples(X, np.zeros(4), None)
+    assert_array_equal(merged.X.toarray(), [[0.25, 0.0, 0.5]])
+    assert_array_equal(merged.repeats, [4])
+    assert X.nnz == 10  # the caller's matrix is as it was
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_effective_size_does_not_depend_on_the_unit(scale):
+    assert_allclose(effective_size(scale * np.array([1.0, 1.0, 2.0])), 16 / 6)
 
 
 def test_sparse_rows_are_centred_implicitly():

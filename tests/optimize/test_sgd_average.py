@@ -225,6 +225,16 @@ def test_too_few_steps_warn():
     assert np.all(result.history["average_norm"] <= 1)
 
 
+def test_agreement_of_two_chains_is_that_of_their_averages():
+    X, a, _ = single_index(100, 5, 3)
+    arguments = {"eta": 0.1, "n_steps": 30, "random_state": 0, "warn": False}
+    first = sgd_average(X, a, 3, **arguments).x
+    both = sgd_average(X, a, 3, n_chains=2, **arguments)
+    second = 2 * both.x - first
+    expected = abs(first @ second) / np.linalg.norm(first) / np.linalg.norm(second)
+    assert math.isclose(both.agreement["x"], expected, rel_tol=1e-9)
+
+
 def test_one_step_has_no_halves_to_compare():
     X, a, _ = single_index(100, 30, 3)
     result = sgd_average(X, a, 3, eta=0.1, n_steps=1, random_state=0, warn=False)
