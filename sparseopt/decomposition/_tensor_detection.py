@@ -50,7 +50,7 @@ def detection_threshold(order, n_features, *, estimated):
         threshold = GROUND_STATE[2] * (1 + EDGE_QUANTILE / 2 / n_features ** (2 / 3))
     else:
         # The largest values of small tensors vary more: simulated for d from 2 to 80.
-        small = 0.12 / n_features + 0.4 / n_features**2
+        small = 0.2 / n_features + 0.4 / n_features**2
         threshold = GROUND_STATE[order] * (MARGIN + small)
     if not estimated:
         return threshold
