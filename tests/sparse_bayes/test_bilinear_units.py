@@ -45,6 +45,10 @@ def test_rates_are_in_units_of_squared_coefficients(scale, size):
     power = (scale / size) ** 2
     second = fit(Phi, Y * scale, symbols, size=size, b=4.0 * power, b0=1e-3 * power)
     assert_allclose(second.coef_, first.coef_ * scale / size, rtol=1e-8)
+    assert_allclose(second.coef_variance_, first.coef_variance_ * power, rtol=1e-8)
+    assert_allclose(second.noise_variance_, first.noise_variance_ * scale**2, rtol=1e-8)
+    assert_allclose(second.response_, first.response_ * scale / size, rtol=1e-8)
+    assert_allclose(second.symbols_, first.symbols_ * size, rtol=1e-8)
     assert_allclose(second.elbo_ + Y.size * np.log(scale), first.elbo_, rtol=1e-8)
     other = fit(Phi, Y * scale, symbols, size=size, b=400.0 * power)
     assert abs(other.elbo_[-1] - second.elbo_[-1]) > 1
