@@ -22,6 +22,8 @@ from sparseopt.linear_model._single_index_refinement import refine_direction
 from sparseopt.linear_model._single_index_reporter import SearchReporter
 from sparseopt.linear_model._single_index_rows import merge_samples, standardize
 
+SMALLEST, LARGEST = 1e-150, 1e150  # of what the largest entry of data may be
+
 
 class SingleIndexRegressor(
     CallbackSupportMixin,
@@ -125,7 +127,8 @@ class SingleIndexRegressor(
         If ``X`` is sparse and ``whiten`` is set, or ``solver`` is ``"sgd"``.
     ValueError
         For ``burn_in >= max_iter``, an exponent above ``degree``, a ``label_transform`` that does
-        not return one finite number a target, or sample weights that ``link`` cannot take.
+        not return one finite number a target, sample weights that ``link`` cannot take, and data
+        of which the largest entry is above 1e150 or below 1e-150 in modulus.
 
     See Also
     --------
@@ -318,7 +321,10 @@ class SingleIndexRegressor(
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-        return X, np.asarray(y, dtype=np.float64), sample_weight
+        y = np.asarray(y, dtype=np.float64)
+        _check_range(X.data if sparse.issparse(X) else X, "X")
+        _check_range(y, "y")
+        return X, y, sample_weight
 
     def _settings(self, n_samples, n_features):
         return searching.Settings(
@@ -419,3 +425,13 @@ class SingleIndexRegressor(
         tags.input_tags.sparse = not self.whiten and self.solver != "sgd"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _check_range(values, name):
+    """Raise if squares of the entries would overflow, or all of them vanish."""
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if largest and not SMALLEST <= largest <= LARGEST:
+        raise ValueError(
+            f"The largest entry of {name} must be between {SMALLEST:g} and {LARGEST:g} in modulus, "
+            f"for squares to be in range, got {largest:g}: rescale {name}."
+        )

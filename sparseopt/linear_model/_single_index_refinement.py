@@ -30,6 +30,7 @@ RIDGE = 1e-10  # on the link's coefficients, whose basis functions are scaled to
 DAMPING = 1e-3  # on the direction, relative to the mean eigenvalue
 NEAR = 1e-2  # decrement below which Newton steps are tried
 RESOLUTION = 1e-16  # of the loss, relative to the variance of the targets
+CONSTANT = 1e-14  # standard deviation of targets without any, relative to the largest
 MOST_HALVINGS = 30
 
 
@@ -100,6 +101,7 @@ class RefinementState:
 
     def __init__(self, rows, y, theta, degree):
         self.rows, self.y, self.degree = rows, y, degree
+        self.rounding = (CONSTANT * np.max(np.abs(y))) ** 2
         self.x = theta
         self.fit = self.profile(theta)
         self.step, self.decrement = self.propose()
@@ -118,7 +120,7 @@ class RefinementState:
         weighted = rows.weight * slopes
         gradient = _tangent(self.x, rows.cross(weighted * fit.residual))
         scale = fit.loss + RESOLUTION * fit.variance
-        if scale == 0 or not np.any(gradient):
+        if fit.variance <= self.rounding or not np.any(gradient):
             return np.zeros_like(self.x), 0.0
         mixed = rows.cross(weighted[:, None] * fit.basis)
         step = self.solve(weighted * slopes, mixed, 0.0, DAMPING, gradient)

@@ -18,6 +18,8 @@ from scipy import linalg, sparse
 
 # Below this many samples a feature, the sample covariance is shrunk.
 SHRINK_BELOW = 5
+MOST_UNEQUAL = 1e3  # ratio of standard deviations that whitening takes on
+CONSTANT = 1e-12  # standard deviation of a feature without any, relative to its largest entry
 
 
 class MergedSamples(NamedTuple):
@@ -189,12 +191,26 @@ def standardize(X, weight, *, whiten):
     if not whiten:
         scale = _safe_scale(np.sqrt(np.mean(proportion @ Z**2)))
         return Rows(Z / scale, weight), Whitening(mean, 1 / scale)
+    units = _units(X, np.sqrt(proportion @ Z**2))
+    Z /= units
     covariance = Z.T @ (proportion[:, None] * Z)
     size = effective_size(weight)
     if size < SHRINK_BELOW * X.shape[1]:
         covariance = _shrink(Z, proportion, covariance, size)
     root = _inverse_root(covariance)
-    return Rows(Z @ root, weight), Whitening(mean, root)
+    return Rows(Z @ root, weight), Whitening(mean, root / units[:, None])
+
+
+def _units(X, deviations):
+    """Return what to divide features by before they are whitened, where their units differ a lot.
+
+    Then a feature in small units does not pass for one without variance. One that is constant
+    up to the rounding of its mean is divided by infinity.
+    """
+    varies = deviations > CONSTANT * np.max(np.abs(X), axis=0)
+    if not varies.any() or deviations.max() <= MOST_UNEQUAL * deviations[varies].min():
+        return np.ones(len(deviations))
+    return np.where(varies, deviations, np.inf)
 
 
 def _safe_scale(scale):

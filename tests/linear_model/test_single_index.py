@@ -332,11 +332,34 @@ def test_sparse_features_equal_dense_ones():
     assert_allclose(scarce.predict(sparse.csr_array(X)), dense.predict(X), atol=1e-7)
 
 
-@pytest.mark.parametrize("y", [np.full(50, 3.5), np.zeros(50)])
+@pytest.mark.parametrize("spread", [2, 5, 8])
+def test_units_of_features_may_differ_by_many_orders(spread):
+    X, y, theta = make(h(3), 400, 6)
+    units = np.logspace(-spread, spread, 6)
+    constant = np.full((400, 1), 1e9 / 3)
+    model = SingleIndexRegressor(**CHEAP).fit(np.hstack([X * units, constant]), y)
+    assert model.score(np.hstack([X * units, constant]), y) > 0.9
+    coef = model.coef_[:6] * units
+    assert abs(coef @ theta) > 0.99 * np.linalg.norm(coef)
+
+
+@pytest.mark.parametrize("scale", [1e-149, 1e149])
+def test_data_of_extreme_scale(scale):
+    X, y, theta = make(h(3), 300, 5)
+    for factors in ((scale, 1.0), (1.0, scale)):
+        model = SingleIndexRegressor(**CHEAP).fit(factors[0] * X, factors[1] * y)
+        assert abs(model.coef_ @ theta) > 0.99
+    for factors, name in (((scale**2, 1.0), "X"), ((1.0, scale**2), "y")):
+        with pytest.raises(ValueError, match=f"The largest entry of {name} must be between"):
+            SingleIndexRegressor(**CHEAP).fit(factors[0] * X, factors[1] * y)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("y", [np.full(50, 3.5), np.zeros(50), np.full(50, 0.1), np.full(49, -1e8)])
 def test_a_constant_target(y):
-    X = np.random.default_rng(0).standard_normal((50, 4))
+    X = np.random.default_rng(0).standard_normal((len(y), 4))
     model = SingleIndexRegressor(random_state=0).fit(X, y)
-    assert_allclose(model.predict(X), y, atol=1e-12)
+    assert_allclose(model.predict(X), y, rtol=1e-12, atol=1e-12)
     assert np.linalg.norm(model.coef_) == pytest.approx(1)
 
 
