@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.covariance import ledoit_wolf
 
+from sparseopt.linear_model import _single_index_search as searching
 from sparseopt.linear_model import _single_index_starts as starts
 from sparseopt.linear_model._single_index_refinement import (
     PolynomialFit,
@@ -358,6 +359,31 @@ def test_split_holds_out_the_fraction(n_rows, fraction):
 
 
 # -- refinement ------------------------------------------------------------------------
+
+
+def test_split_is_stratified_by_the_order_of_the_rows():
+    for n_rows, fraction, every in ((100, 0.2, 5), (40, 0.5, 2)):
+        validation = split_rows(n_rows, fraction)[1]
+        assert_array_equal(np.diff(validation), every)
+
+
+@pytest.mark.parametrize("name", ["ols", "phd", "sir", "save", "langevin_3", "partial_trace_4"])
+def test_directions_do_not_see_the_targets_that_are_held_out(name):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((120, 4)), np.sort(rng.standard_normal(120))
+    rows, _ = standardize(X, np.ones(120), whiten=True)
+    chains = {"average": "drift", "eps": ("auto", 0.5), "n_chains": 4, "max_iter": 20}
+    chains |= {"burn_in": 5, "warn": False}
+    settings = searching.Settings((name,), "hermite", 6, "identity", chains, True, 0.2)
+    changed = y.copy()
+    changed[split_rows(120, 0.2)[1]] += 5.0
+    seed = np.random.SeedSequence(0)
+    found, other = (
+        searching.search(searching.Problem(rows, target, None), settings, seed)[0]
+        for target in (y, changed)
+    )
+    assert_array_equal(found.theta, other.theta)
+    assert found.score > other.score
 
 
 def test_polynomial_fit_is_least_squares():
