@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt.sparse_bayes import BilinearSubspaceVBI, FactoredDictionary, IndependentSupport
+from sparseopt.sparse_bayes._variational._bilinear_function import draw_starts
 
 N_COLUMNS, ENTRIES = 12, 16
 GRID = (np.arange(N_COLUMNS) + 0.5) / (2 * N_COLUMNS)
@@ -260,3 +261,22 @@ def test_starts_without_a_finite_dictionary_are_left_out():
 def test_wrong_parameters_are_named(parameters, message):
     with pytest.raises(ValueError, match=message):
         fit_tones(Tones(), **parameters)
+
+
+def test_starts_are_drawn_near_the_given_one():
+    params = {"f": np.zeros(2000), "g": np.zeros(3)}
+    prior = {"f": (params["f"], np.full(2000, 0.5)), "g": (params["g"], np.inf)}
+    starts = [start for start, _ in draw_starts(params, prior, 3, np.random.RandomState(0))]
+    assert len(starts) == 3
+    assert starts[0] is params
+    for start in starts[1:]:
+        assert_allclose(start["f"].std(), 0.4 * 0.5, rtol=0.1)
+        assert not start["g"].any()
+    flat = {"g": (params["g"], np.inf)}
+    assert len(list(draw_starts(params, flat, 5, np.random.RandomState(0)))) == 2
+
+
+def test_screening_gives_another_start():
+    Phi, Y, symbols = problem()
+    bounds = [fit(Phi, Y, symbols, screening=share, max_iter=1).elbo_[0] for share in (None, 1.0)]
+    assert bounds[1] > bounds[0] + 10
