@@ -208,9 +208,11 @@ def _units(X, deviations):
     up to the rounding of its mean is divided by infinity.
     """
     varies = deviations > CONSTANT * np.max(np.abs(X), axis=0)
-    if not varies.any() or deviations.max() <= MOST_UNEQUAL * deviations[varies].min():
+    if not varies.any():
         return np.ones(len(deviations))
-    return np.where(varies, deviations, np.inf)
+    present = deviations[varies]
+    unequal = present.max() > MOST_UNEQUAL * present.min()
+    return np.where(varies, deviations if unequal else 1.0, np.inf)
 
 
 def _safe_scale(scale):

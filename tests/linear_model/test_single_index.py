@@ -270,6 +270,10 @@ def test_polynomials_continue_as_straight_lines():
     model = SingleIndexRegressor(random_state=0).fit(X, y)
     beyond = model.link_.predict(np.array([10.0, 11.0, 12.0]))
     assert beyond[2] - beyond[1] == pytest.approx(beyond[1] - beyond[0])
+    edge = np.max(model.transform(X))
+    below, at = model.link_.predict(np.array([edge - 1e-6, edge]))
+    assert beyond[1] - beyond[0] == pytest.approx((at - below) / 1e-6, rel=1e-3)
+    assert abs(beyond[1] - beyond[0]) > 1
 
 
 def test_a_link_without_weights():
@@ -332,11 +336,11 @@ def test_sparse_features_equal_dense_ones():
     assert_allclose(scarce.predict(sparse.csr_array(X)), dense.predict(X), atol=1e-7)
 
 
-@pytest.mark.parametrize("spread", [2, 5, 8])
+@pytest.mark.parametrize("spread", [0, 2, 5, 8])
 def test_units_of_features_may_differ_by_many_orders(spread):
     X, y, theta = make(h(3), 400, 6)
     units = np.logspace(-spread, spread, 6)
-    constant = np.full((400, 1), 1e9 / 3)
+    constant = np.full((400, 1), 1e10 / 3)
     model = SingleIndexRegressor(**CHEAP).fit(np.hstack([X * units, constant]), y)
     assert model.score(np.hstack([X * units, constant]), y) > 0.9
     coef = model.coef_[:6] * units

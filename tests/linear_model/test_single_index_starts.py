@@ -228,6 +228,18 @@ def test_sgd_averages_point_to_the_planted_direction():
 # -- labels ----------------------------------------------------------------------------
 
 
+def test_sgd_averages_respect_weights():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4000, 5))
+    y = np.where(np.arange(4000) < 1000, X[:, 0], X[:, 1])  # three quarters follow the second
+    weight = np.where(np.arange(4000) < 1000, 10.0, 0.1)
+    options = {"n_chains": 2, "max_iter": 5, "warn": False}
+    seed = np.random.SeedSequence(0)
+    rows = Rows(X, weight)
+    (found,) = starts.sgd_directions(rows, y / np.sqrt(rows.weight @ y**2), 1, options, seed)
+    assert found[0] > 0.95 * np.linalg.norm(found)
+
+
 def test_rank_transform_sees_only_the_order():
     rng = np.random.default_rng(0)
     y, weight = np.sort(rng.standard_normal(50)), np.full(50, 0.02)
