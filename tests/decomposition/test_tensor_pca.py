@@ -230,6 +230,16 @@ def test_very_large_and_very_small_entries(solver, scale, dtype):
         assert_allclose(model.singular_values_ / scale, expected.singular_values_, rtol=1e-4)
 
 
+def test_halved_temperatures_are_reported():
+    options = {"solver": "langevin", "refine": False, "random_state": 0}
+    model = TensorPCA(kappa=1e4, **options).fit(spiked(3).tensor)
+    assert model.n_eps_halvings_ > 0
+    assert model.kappa_ == [1e4 / 2**model.n_eps_halvings_]
+    given = TensorPCA(temperature=float(model.temperature_[0]), **options).fit(spiked(3).tensor)
+    assert given.n_eps_halvings_ == 0
+    assert_allclose(given.kappa_, model.kappa_, rtol=0.3)  # measured at 32 random points
+
+
 def test_a_temperature_is_one_for_unit_noise():
     problem, options = spiked(3), {"solver": "langevin", "refine": False, "random_state": 0}
     chosen = TensorPCA(**options).fit(problem.tensor)
