@@ -512,3 +512,14 @@ def test_wrong_parameters_are_refused_wherever_they_matter():
         MarkovChainSupport(0.0).extrinsic(np.zeros((1, 3)))
     with pytest.raises(ValueError, match="as many cells"):
         GridMRFSupport((2, 2)).prior_probability(1, 3)
+
+
+@pytest.mark.parametrize("prior", [IndependentSupport(0.1), JointSupport(0.1)], ids=repr)
+def test_a_support_that_seems_empty_stays_possible(prior):
+    for _ in range(50):
+        prior = prior.m_step(np.full((2, 10), -20.0))
+    size = 20 if isinstance(prior, IndependentSupport) else 10
+    assert prior.probability == pytest.approx(0.5 / size)
+    for _ in range(5):
+        prior = prior.m_step(np.full((2, 10), 20.0))
+    assert prior.probability > 0.9

@@ -20,7 +20,7 @@ TEMPERED_SNR = 10**0.5
 
 
 class Schedule(NamedTuple):
-    """From which iteration on what is done.
+    """After which iteration what is done.
 
     ``refine``: steps of the parameters; ``discrete``: discrete symbols at the latest, or None for
     never; ``cold``: the noise's own precision.
@@ -109,7 +109,7 @@ class BilinearState(VariationalState):
         return progress._replace(certificate=self.certificate())
 
     def _is_past(self, iteration):
-        return self.iteration >= iteration
+        return self.iteration > iteration
 
     def _become_discrete(self):
         if self.schedule.discrete is not None and not self.is_discrete:
@@ -120,7 +120,7 @@ class BilinearState(VariationalState):
         """Return the relative change of the response, once all stages of the schedule are over."""
         last = max(self.schedule.refine, self.schedule.cold)
         unfinished = self.schedule.discrete is not None and not self.is_discrete
-        return np.inf if unfinished or not self._is_past(last + 1) else super().certificate()
+        return np.inf if unfinished or not self._is_past(last) else super().certificate()
 
     def update_noise(self):
         """Update q(kappa), which may not grow too far at first.

@@ -19,7 +19,6 @@ from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
 
 from sparseopt.sparse_bayes._variational._support_messages import (
-    FLOOR,
     learn_tied,
     log_mixture,
     seen_log_odds,
@@ -307,8 +306,9 @@ class CommonSupport(SupportPrior):
         visibility, leakage = self._seen()
         present = np.broadcast_to(common, llr.shape)
         seen = present * expit(llr + logit(visibility))
-        # Leakage stays less, lest the common support tell where groups are not active.
-        low = max(FLOOR, 2 * leakage.max())
+        # Leakage stays less, lest the common support tell where groups are not active. Half a
+        # group is expected to see what is there: none at all would be learnt for good.
+        low = max(0.5 / len(llr), 2 * leakage.max())
         learnt = {"visibility": learn_tied(self.visibility, seen, present, low=low)}
         if self.learn_leakage:
             high = np.min(learnt["visibility"]) / 2

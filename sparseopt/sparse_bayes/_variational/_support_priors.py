@@ -10,6 +10,9 @@ from sparseopt.sparse_bayes._variational._support_base import (
 )
 from sparseopt.sparse_bayes._variational._support_messages import learn_tied, log_mixture
 
+# Where nothing is active yet, a probability of zero would be learnt, and never left.
+LEAST_EXPECTED = 0.5  # active coefficients, or columns
+
 
 class IndependentSupport(SupportPrior):
     r"""Prior of supports whose entries have nothing to do with each other.
@@ -114,7 +117,9 @@ class IndependentSupport(SupportPrior):
             return self
         llr = self._checked(llr)
         active = expit(llr + self._log_odds(llr))
-        return self._with(probability=learn_tied(self.probability, active, np.ones_like(active)))
+        trials = np.ones_like(active)
+        low = LEAST_EXPECTED / active.size
+        return self._with(probability=learn_tied(self.probability, active, trials, low=low))
 
 
 class JointSupport(CommonSupport):
@@ -210,4 +215,5 @@ class JointSupport(CommonSupport):
 
     def _learn_field(self, evidence):
         common = expit(evidence + self._field_log_odds(evidence))
-        return {"probability": learn_tied(self.probability, common[0], np.ones(common.shape[1]))}
+        trials, low = np.ones(common.shape[1]), LEAST_EXPECTED / common.shape[1]
+        return {"probability": learn_tied(self.probability, common[0], trials, low=low)}
