@@ -5,6 +5,7 @@ updates in :mod:`._update_rules` prunes features for good; a last stage of
 :mod:`._fast_marginal_likelihood` reconsiders all of them. It is the only stage of ``rule="fast"``.
 """
 
+import inspect
 import warnings
 
 import numpy as np
@@ -32,7 +33,7 @@ RULES = (*UPDATES, "fast")
 SMALLEST_ENTRY = 1e-140
 MOST_ROWS = 1e12  # differences of nll are lost in rounding errors of n log s2 beyond
 SMALLEST_START, LARGEST_START = 1e-10, 1e30  # of the power of Y
-COARSE = 0.1  # change of the variances at which a rule leaves the rest to the fast rule
+COARSE = 0.3  # change of the variances at which a rule leaves the rest to the fast rule
 
 
 def sparse_bayes(
@@ -189,9 +190,30 @@ def sparse_bayes(
         )
     start = None if start is None else _start_in_units(start, problem)
     with short_products(problem.X.size):
+        callback = None if callback is None else StageCallback(callback)
         run = {"max_iter": max_iter, "tol": tol, "callback": callback}
         stages = _run_stages(problem, noise, rule, start, prune_tol, polish, run)
         return _finish(problem, noise, stages, single, warn)
+
+
+class StageCallback:
+    """A callback that remembers that it asked to stop, also at a stage's last iteration."""
+
+    def __init__(self, callback):
+        self._callback = callback
+        self._by_name = list(inspect.signature(callback).parameters) == ["intermediate_result"]
+        self.asked_to_stop = False
+
+    def __call__(self, intermediate_result):
+        """Pass an iterate on."""
+        try:
+            if self._by_name:
+                self._callback(intermediate_result=intermediate_result)
+            else:
+                self._callback(intermediate_result.x)
+        except StopIteration:
+            self.asked_to_stop = True
+            raise
 
 
 def _run_stages(problem, noise, rule, start, prune_tol, polish, run):
@@ -217,7 +239,7 @@ def _run_stages(problem, noise, rule, start, prune_tol, polish, run):
             )
         )
         results[0].history["noise_variance"] = np.array(state.noise_variances)
-        if not polish or results[0].status == Status.STOPPED_BY_CALLBACK:
+        if not polish or (run["callback"] is not None and run["callback"].asked_to_stop):
             return state, results
     if state is None:
         g = np.zeros(problem.X.shape[1]) if start is None else start

@@ -286,17 +286,18 @@ def test_targets_without_content(rule):
     assert empty.noise_variance > 0
 
 
-def test_callback_sees_coefficients_and_stops():
+@pytest.mark.parametrize("last", range(1, 7))  # the end of a stage among them
+def test_callback_sees_coefficients_and_stops(last):
     X, y = made(40, 10)
     seen = []
 
     def callback(intermediate_result):
         seen.append(intermediate_result.x)
-        if len(seen) == 3:
+        if len(seen) == last:
             raise StopIteration
 
     result = sparse_bayes(X, y, callback=callback)
-    assert result.nit == 3
+    assert result.nit == last
     assert seen[0].shape == (10, 1)
     assert_allclose(seen[-1][:, 0], result.x)
 
