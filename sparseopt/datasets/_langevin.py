@@ -18,8 +18,8 @@ from scipy.linalg import toeplitz
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from sparseopt._core._hermite import hermite
 from sparseopt.datasets._causal import _generator
-from sparseopt.optimize._hermite import hermite
 
 _SIZE = [Interval(Integral, 1, None, closed="left")]
 _NONNEGATIVE = [Interval(Real, 0, None, closed="left")]

@@ -8,8 +8,8 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import SplineTransformer
 from sklearn.utils.validation import has_fit_parameter
 
+from sparseopt._core._hermite import hermite_basis
 from sparseopt.linear_model._single_index_refinement import PolynomialFit
-from sparseopt.optimize._hermite import hermite_basis
 
 SPLINE_KNOTS = 10
 SPLINE_PENALTIES = np.geomspace(1e-6, 1e2, 17)

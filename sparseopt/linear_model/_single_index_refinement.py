@@ -24,7 +24,7 @@ from scipy import linalg
 from scipy.special import poch
 
 from sparseopt._core import Progress, iterate
-from sparseopt.optimize._hermite import hermite_basis
+from sparseopt._core._hermite import hermite_basis
 
 RIDGE = 1e-10  # on the link's coefficients, whose basis functions are scaled to mean square one
 DAMPING = 1e-3  # on the direction, relative to the mean eigenvalue

@@ -22,9 +22,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri, roots_gegenbauer
 
+from sparseopt._core._hermite import hermite, hermite_derivative
 from sparseopt.linear_model._single_index_rows import Rows
 from sparseopt.optimize import langevin_average, sgd_average
-from sparseopt.optimize._hermite import hermite, hermite_derivative
 
 QUADRATURE_NODES = 40
 SLICES = 10

@@ -35,7 +35,7 @@ from sparseopt._core import (
     run_parallel,
     spawn_seeds,
 )
-from sparseopt.optimize._hermite import check_degree
+from sparseopt._core._hermite import check_degree
 from sparseopt.optimize._kernels.sphere import average_steps, slope_table
 from sparseopt.optimize._langevin_chains import (
     ENOUGH_AGREEMENT,

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
+from sparseopt._core._hermite import hermite
 from sparseopt.linear_model import SingleIndexRegressor
-from sparseopt.optimize._hermite import hermite
 from sparseopt.testing import check_sparseopt_estimator
 
 LINKS = ["hermite", "spline", "isotonic", "knn", DecisionTreeRegressor(max_depth=4, random_state=0)]

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.covariance import ledoit_wolf
 
+from sparseopt._core._hermite import hermite
 from sparseopt.linear_model import _single_index_search as searching
 from sparseopt.linear_model import _single_index_starts as starts
 from sparseopt.linear_model._single_index_refinement import (
@@ -23,7 +24,6 @@ from sparseopt.linear_model._single_index_rows import (
     split_rows,
     standardize,
 )
-from sparseopt.optimize._hermite import hermite
 
 GOLDEN = Path(__file__).parents[1] / "data" / "langevin"
 

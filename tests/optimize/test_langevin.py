@@ -12,8 +12,8 @@ import pytest
 from scipy import integrate, stats
 from sklearn.exceptions import ConvergenceWarning
 
+from sparseopt._core._hermite import hermite, hermite_basis, hermite_derivative
 from sparseopt.optimize import langevin_average
-from sparseopt.optimize._hermite import hermite, hermite_basis, hermite_derivative
 from sparseopt.optimize._langevin import leading_direction, project_step, project_tangent
 
 DATA = Path(__file__).parents[1] / "data" / "langevin"

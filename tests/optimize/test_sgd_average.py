@@ -10,8 +10,8 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from sparseopt._core import spawn_seeds
+from sparseopt._core._hermite import hermite, hermite_derivative
 from sparseopt.optimize import sgd_average
-from sparseopt.optimize._hermite import hermite, hermite_derivative
 from sparseopt.optimize._kernels.sphere import next_index
 from sparseopt.optimize._langevin import leading_direction
 from sparseopt.optimize._sgd_average import _Chain, _check_data, _run_chain

@@ -13,7 +13,7 @@ and :math:`h_k' = \sqrt{k}\, h_{k-1}`. Everything here takes arrays of any libra
 import math
 import numbers
 
-from sparseopt._core import array_namespace
+from sparseopt._core._arrays import array_namespace
 
 
 def check_degree(degree, name="degree", *, least=0):
