@@ -27,7 +27,7 @@ def golden():
     return reference, params, (shape, int(reference["N"])), options
 
 
-def _close(actual, expected, rtol=1e-9):
+def assert_close(actual, expected, rtol=1e-9):
     assert actual.shape == expected.shape
     assert_allclose(actual, expected, rtol=0, atol=rtol * np.abs(expected).max())
 
@@ -35,12 +35,12 @@ def _close(actual, expected, rtol=1e-9):
 def test_reference_dictionary_and_derivatives(golden):
     reference, params, sizes, options = golden
     dictionary = IsacDictionary(*sizes, **options)
-    _close(dictionary(params), reference["Phi"])
+    assert_close(dictionary(params), reference["Phi"])
     jac = dictionary.jac(params)
     assert list(jac) == list(dictionary.kinds) == list(params)
-    _close(jac["positions"], reference["dPhi_dp"])
-    _close(jac["users"], reference["dPhi_du"])
-    _close(SPEED_OF_LIGHT * jac["offsets"], reference["dPhi_dt"])
+    assert_close(jac["positions"], reference["dPhi_dp"])
+    assert_close(jac["users"], reference["dPhi_du"])
+    assert_close(SPEED_OF_LIGHT * jac["offsets"], reference["dPhi_dt"])
 
 
 def test_columns_have_unit_energy(golden):
@@ -68,7 +68,7 @@ def test_derivatives_are_limits_of_differences(golden, separate):
             expected = np.sum(jac[name] * move[:, None, None, None, :], axis=-1)
         else:
             expected = jac[name] * move[:, None, None, None]
-        _close(difference, expected, rtol=1e-7)
+        assert_close(difference, expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("separate", [False, True])
@@ -80,10 +80,12 @@ def test_gradient_is_that_of_the_derivatives(golden, separate):
     G = parts[0] + 1j * parts[1]
     gradient = dictionary.vjp(params, G)
     by_column = 2 * np.einsum("knmq,knmqp->qp", G.conj(), jac["positions"]).real
-    _close(gradient["positions"], by_column[:5], rtol=1e-13)
+    assert_close(gradient["positions"], by_column[:5], rtol=1e-13)
     by_group = 2 * np.einsum("knmq,knmqp->kp", G.conj(), jac["users"]).real
-    _close(gradient["users"], by_group, rtol=1e-13)
-    _close(gradient["offsets"], 2 * np.sum(G.conj() * jac["offsets"], axis=(1, 2, 3)).real, 1e-13)
+    assert_close(gradient["users"], by_group, rtol=1e-13)
+    assert_close(
+        gradient["offsets"], 2 * np.sum(G.conj() * jac["offsets"], axis=(1, 2, 3)).real, 1e-13
+    )
 
 
 COLUMNS = [[5, 0, 2], [1], [5], [5, 5, 1], [4, 3], [], list(range(6))]
@@ -109,7 +111,7 @@ def test_factors(golden, columns):
     dictionary = IsacDictionary(*sizes, **options, separate_sight=True)
     columns = None if columns is None else np.array(columns)
     atoms, phases = dictionary.factors(params, columns)
-    _close(atoms * phases[:, :, None, :], dictionary(params, columns), rtol=1e-15)
+    assert_close(atoms * phases[:, :, None, :], dictionary(params, columns), rtol=1e-15)
 
 
 def test_separate_lines_of_sight(golden):
@@ -124,7 +126,7 @@ def test_separate_lines_of_sight(golden):
     with pytest.raises(ValueError, match="separate_sight=True"):
         shared.factors(params)
     atoms, phases = shared.factors(params, np.arange(5))
-    _close(atoms * phases[:, :, None, :], joint[..., :5], rtol=1e-15)
+    assert_close(atoms * phases[:, :, None, :], joint[..., :5], rtol=1e-15)
 
 
 @pytest.mark.parametrize("separate", [False, True])
@@ -142,10 +144,10 @@ def test_other_array_libraries_and_precisions(golden, separate):
     G = dictionary(params)
     strict_G = array_api_strict.asarray(G)
     for name, part in dictionary.vjp(strict, strict_G).items():
-        _close(np.asarray(part), dictionary.vjp(params, G)[name], rtol=1e-12)
+        assert_close(np.asarray(part), dictionary.vjp(params, G)[name], rtol=1e-12)
     single = {name: value.astype(np.float32) for name, value in params.items()}
     assert dictionary(single).dtype == np.complex64
-    _close(dictionary(single, columns), expected, rtol=1e-3)
+    assert_close(dictionary(single, columns), expected, rtol=1e-3)
     whole = {name: np.round(value).astype(int) for name, value in params.items()}
     same = {name: np.round(value) for name, value in params.items()}
     assert_array_equal(dictionary(whole), dictionary(same))
@@ -156,17 +158,17 @@ def test_reference_scenes(seed):
     reference = np.load(DATA / "isac_scene.npz")
     truth = {name[2:]: reference[name] for name in reference if name[0] == str(seed)}
     scene = make_isac_scene(snr=10, random_state=seed)
-    _close(scene.true_params["positions"], truth["ps"], rtol=1e-15)
-    _close(scene.true_params["users"], truth["u"], rtol=1e-15)
-    _close(scene.true_params["offsets"] / SPEED_OF_LIGHT, truth["to"], rtol=1e-14)
+    assert_close(scene.true_params["positions"], truth["ps"], rtol=1e-15)
+    assert_close(scene.true_params["users"], truth["u"], rtol=1e-15)
+    assert_close(scene.true_params["offsets"] / SPEED_OF_LIGHT, truth["to"], rtol=1e-14)
     assert_array_equal(scene.coef[:, :-1] != 0, truth["V"])
-    _close(scene.coef, truth["x"], rtol=1e-14)
-    _close(scene.symbols, truth["d"], rtol=1e-15)
-    _close(scene.channel, truth["H"], rtol=1e-12)
+    assert_close(scene.coef, truth["x"], rtol=1e-14)
+    assert_close(scene.symbols, truth["d"], rtol=1e-15)
+    assert_close(scene.channel, truth["H"], rtol=1e-12)
     assert_array_equal(scene.pilot_mask, truth["pil"])
-    _close(scene.params["users"], truth["uh"], rtol=1e-15)
+    assert_close(scene.params["users"], truth["uh"], rtol=1e-15)
     assert scene.noise_variance == pytest.approx(float(truth["s2"]), rel=1e-12)
-    _close(scene.y, truth["y"], rtol=1e-6)  # stored in single precision
+    assert_close(scene.y, truth["y"], rtol=1e-6)  # stored in single precision
     noise = scene.y - np.einsum("knl,knm->nlm", truth["d"], truth["H"])
     assert np.mean(np.abs(noise) ** 2) == pytest.approx(scene.noise_variance, rel=0.05)
 

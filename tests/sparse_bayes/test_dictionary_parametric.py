@@ -93,7 +93,7 @@ def test_factored_dictionaries_stay_factored(params):
         parametric.values({})
 
 
-def refuse(error, message, dictionary, params, size=(N, M)):
+def assert_refused(error, message, dictionary, params, size=(N, M)):
     with pytest.raises(error, match=message):
         ParametricDictionary(dictionary, params, size)
 
@@ -111,10 +111,10 @@ def test_wrong_values(waves, params):
         ),
     }
     for message, call in cases.items():
-        refuse(ValueError, message, Changed(waves, call), params)
-    refuse(TypeError, "returned None", Changed(waves, lambda p: None), params)
-    refuse(TypeError, "must be a function", 3, params)
-    refuse(TypeError, "dictionary.jac must be a function", Changed(waves, jac=3), params)
+        assert_refused(ValueError, message, Changed(waves, call), params)
+    assert_refused(TypeError, "returned None", Changed(waves, lambda p: None), params)
+    assert_refused(TypeError, "must be a function", 3, params)
+    assert_refused(TypeError, "dictionary.jac must be a function", Changed(waves, jac=3), params)
 
     def spoilt(params):
         values = waves(params)
@@ -122,7 +122,7 @@ def test_wrong_values(waves, params):
         return values
 
     message = r"dictionary\(params\) returned NaN or infinity in 2 of 180 entries"
-    refuse(NonFiniteDictionaryError, message, Changed(waves, spoilt), params)
+    assert_refused(NonFiniteDictionaryError, message, Changed(waves, spoilt), params)
 
 
 def test_shape_must_not_change(waves, params):
@@ -144,7 +144,7 @@ def test_shape_must_not_change(waves, params):
     ],
 )
 def test_wrong_parameters(waves, params, name, value, message):
-    refuse(
+    assert_refused(
         ValueError,
         message,
         Changed(waves, lambda p: np.ones((K, N, M, Q))),
@@ -156,13 +156,15 @@ def test_wrong_kinds(waves, params):
     def bare(params):
         return np.ones((K, N, M, Q))
 
-    refuse(ValueError, "has no attribute kinds: .*'gains'", bare, params)
-    refuse(ValueError, "kinds must be a dict with the names", Changed(waves, kinds=["a"]), params)
+    assert_refused(ValueError, "has no attribute kinds: .*'gains'", bare, params)
+    assert_refused(
+        ValueError, "kinds must be a dict with the names", Changed(waves, kinds=["a"]), params
+    )
     kinds = waves.kinds | {"gains": "row"}
     message = r"kinds\['gains'\] must be one of column, group, shared, got 'row'"
-    refuse(ValueError, message, Changed(waves, kinds=kinds), params)
+    assert_refused(ValueError, message, Changed(waves, kinds=kinds), params)
     fewer = {name: kind for name, kind in waves.kinds.items() if name != "gains"}
-    refuse(ValueError, "kinds must be a dict with", Changed(waves, kinds=fewer), params)
+    assert_refused(ValueError, "kinds must be a dict with", Changed(waves, kinds=fewer), params)
     parametric = ParametricDictionary(waves, params, (N, M))
     with pytest.raises(ValueError, match=r"params must have .*got"):
         parametric.values({"waves": params["waves"]})
